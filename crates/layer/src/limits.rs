@@ -1,0 +1,23 @@
+//! How much of a stranger's input is taken: every bound in one place.
+//!
+//! Each is far above what real images hold, and low enough that no input makes memory grow beyond a known size.
+
+/// Bytes of metadata that one tar entry may bring along: PAX records, GNU long names, sparse maps (Go's archive/tar
+/// allows 1 MiB for each of its extension headers).
+pub const ENTRY_METADATA: u64 = 1 << 20;
+
+/// Bytes of one line of layer records.
+pub const RECORD_LINE: u64 = 1 << 20;
+
+/// Bytes of one JSON document of an image: a configuration, a manifest, an index (registries and containerd refuse
+/// manifests over 4 MiB; configurations with long histories are larger).
+pub const JSON_DOCUMENT: u64 = 32 << 20;
+
+/// Components of a path within a layer.
+pub const PATH_DEPTH: usize = 1024;
+
+/// Bytes of a path within a layer, and of a link's target: the kernel's PATH_MAX with its NUL.
+pub const PATH_BYTES: usize = 4095;
+
+/// log2 of the largest window that a zstd frame may ask for: 128 MiB, what the zstd tool takes by default.
+pub const ZSTD_WINDOW_LOG: u32 = 27;

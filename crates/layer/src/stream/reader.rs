@@ -1,0 +1,458 @@
+//! Reading a layer: the blob goes in, its tar comes out, digest and DiffID are known at the end.
+//!
+//! Threads, for a compressed blob: one reads and decodes, one hashes the blob, one hashes the tar, and the caller's parses
+//! or writes. A buffer of tar has one owner at a time and goes round: decoder, hasher, caller, decoder. A plain tar needs
+//! one thread besides the caller's, as its digest is its DiffID.
+
+use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::decode::{decoder, invalid};
+use super::{CHUNK, Compression, Sums};
+use crate::digest::{DiffId, Digest, Hasher};
+
+/// Buffers of tar in flight. More than the stages that hold one make no difference.
+const CHUNKS: usize = 8;
+
+/// Bytes of one read of a compressed blob.
+const BLOB_CHUNK: usize = 128 << 10;
+
+/// Reads of the blob that may wait for their hash.
+const BLOB_CHUNKS: usize = 4;
+
+/// A buffer of tar; only the first `len` bytes are filled, so that it is zeroed once and not at each round.
+struct Chunk {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+/// What a stage hands on: a buffer, or the error that ended the stream.
+type Item = io::Result<Chunk>;
+
+/// Digest and length of the bytes that went by.
+type Sum = (Digest, u64);
+
+/// A layer's tar, decoded and hashed while it is read.
+///
+/// What the reader of a tar leaves behind the end marker belongs to the DiffID, so [`LayerReader::finish`] has to be called: it
+/// reads the rest.
+pub struct LayerReader {
+    compression: Compression,
+    full: Receiver<Item>,
+    empty: SyncSender<Chunk>,
+    current: Option<Chunk>,
+    at: usize,
+    failed: bool,
+    threads: Threads,
+}
+
+struct Threads {
+    decode: JoinHandle<Sum>,
+    hash: Option<JoinHandle<Sum>>,
+}
+
+impl LayerReader {
+    /// Reads a blob, whose compression its first bytes tell. An uncompressed size over `max_size` bytes is an error of reading.
+    ///
+    /// # Errors
+    /// What reading gives, and a compression that layers do not have.
+    pub fn new(mut input: impl Read + Send + 'static, max_size: Option<u64>) -> Result<Self> {
+        let mut head = Vec::with_capacity(Compression::HEAD);
+        input.by_ref().take(Compression::HEAD as u64).read_to_end(&mut head).context("cannot read")?;
+        let compression = Compression::sniff(&head)?;
+        let input = io::Cursor::new(head).chain(input);
+        let cap = Cap { left: max_size.unwrap_or(u64::MAX), max_size };
+
+        let (empty, recycled) = sync_channel(CHUNKS);
+        let (to_caller, full) = sync_channel(CHUNKS);
+        for _ in 0..CHUNKS {
+            empty.send(Chunk { bytes: vec![0; CHUNK].into(), len: 0 })?;
+        }
+        let threads = if compression == Compression::None {
+            let decode = spawn("layer-read", move || read_plain(input, cap, &recycled, &to_caller))?;
+            Threads { decode, hash: None }
+        } else {
+            let (to_hash, from_decoder) = sync_channel(CHUNKS);
+            let hash = spawn("layer-hash", move || hash_chunks(&from_decoder, &to_caller))?;
+            let decode = spawn("layer-decode", move || decode_blob(input, compression, cap, &recycled, &to_hash))?;
+            Threads { decode, hash: Some(hash) }
+        };
+        Ok(Self { compression, full, empty, current: None, at: 0, failed: false, threads })
+    }
+
+    /// Returns how the blob is stored.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Reads what is left and returns what the whole pass found.
+    ///
+    /// # Errors
+    /// What reading and decoding the rest give.
+    pub fn finish(mut self) -> Result<Sums> {
+        loop {
+            let rest = self.fill_buf()?.len();
+            if rest == 0 {
+                break;
+            }
+            self.consume(rest);
+        }
+        let Self { compression, full, empty, threads, .. } = self;
+        drop((full, empty));
+        let (digest, size) = join(threads.decode)?;
+        let (diff_id, diff_size) = threads.hash.map_or(Ok((digest, size)), join)?;
+        Ok(Sums { compression, digest, size, diff_id: DiffId(diff_id), diff_size })
+    }
+
+    /// Makes the next buffer current; false at the end of the tar.
+    fn advance(&mut self) -> io::Result<bool> {
+        if let Some(chunk) = self.current.take() {
+            // The decoder may be done already and not want it back.
+            let _ = self.empty.send(chunk);
+        }
+        self.at = 0;
+        if self.failed {
+            return Err(invalid("the stream failed before"));
+        }
+        match self.full.recv() {
+            Ok(Ok(chunk)) => self.current = Some(chunk),
+            Ok(Err(err)) => {
+                self.failed = true;
+                return Err(err);
+            }
+            Err(_) => {}
+        }
+        Ok(self.current.is_some())
+    }
+}
+
+impl BufRead for LayerReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.as_ref().is_none_or(|chunk| self.at == chunk.len) {
+            if !self.advance()? {
+                return Ok(&[]);
+            }
+        }
+        Ok(self.current.as_ref().map_or(&[], |chunk| &chunk.bytes[self.at..chunk.len]))
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buf)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).context("cannot start a thread")
+}
+
+fn join<T>(thread: JoinHandle<T>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread of the reader panicked"))
+}
+
+/// How much may be decoded.
+struct Cap {
+    left: u64,
+    max_size: Option<u64>,
+}
+
+impl Cap {
+    fn take(&mut self, bytes: usize) -> io::Result<()> {
+        match self.left.checked_sub(bytes as u64) {
+            Some(left) => self.left = left,
+            None => {
+                let max = self.max_size.unwrap_or_default();
+                return Err(invalid(format!("uncompressed size is over {max} bytes (raise it with --max-size)")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills buffers from `tar` and hands them to `next` until the end, an error, or nobody wants them any more.
+fn fill(tar: &mut dyn Read, cap: &mut Cap, recycled: &Receiver<Chunk>, mut next: impl FnMut(Item) -> bool) {
+    while let Ok(mut chunk) = recycled.recv() {
+        let filled = read_full(tar, &mut chunk.bytes).and_then(|len| cap.take(len).map(|()| len));
+        match filled {
+            Ok(0) => break,
+            Ok(len) => {
+                chunk.len = len;
+                if !next(Ok(chunk)) {
+                    break;
+                }
+            }
+            Err(err) => {
+                next(Err(err));
+                break;
+            }
+        }
+    }
+}
+
+/// Reads until `buf` is full or the input ends. What came before an error is lost with it: the stream has failed.
+fn read_full(input: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buf.len() {
+        match input.read(&mut buf[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(len)
+}
+
+fn read_plain(mut input: impl Read, mut cap: Cap, recycled: &Receiver<Chunk>, next: &SyncSender<Item>) -> Sum {
+    let mut hasher = Hasher::new();
+    let mut size = 0;
+    fill(&mut input, &mut cap, recycled, |item| {
+        if let Ok(chunk) = &item {
+            hasher.update(&chunk.bytes[..chunk.len]);
+            size += chunk.len as u64;
+        }
+        next.send(item).is_ok()
+    });
+    (hasher.finish(), size)
+}
+
+fn hash_chunks(from: &Receiver<Item>, next: &SyncSender<Item>) -> Sum {
+    let mut hasher = Hasher::new();
+    let mut size = 0;
+    for item in from {
+        if let Ok(chunk) = &item {
+            hasher.update(&chunk.bytes[..chunk.len]);
+            size += chunk.len as u64;
+        }
+        if next.send(item).is_err() {
+            break;
+        }
+    }
+    (hasher.finish(), size)
+}
+
+fn decode_blob(
+    input: impl Read + Send,
+    compression: Compression,
+    mut cap: Cap,
+    recycled: &Receiver<Chunk>,
+    next: &SyncSender<Item>,
+) -> Sum {
+    let (to_hash, blob) = sync_channel::<Arc<Vec<u8>>>(BLOB_CHUNKS);
+    let hash = move || {
+        let mut hasher = Hasher::new();
+        let mut size = 0;
+        for bytes in blob {
+            hasher.update(&bytes);
+            size += bytes.len() as u64;
+        }
+        (hasher.finish(), size)
+    };
+    thread::scope(|scope| {
+        let hashed = scope.spawn(hash);
+        let mut blob = BlobReader::new(input, to_hash);
+        match decoder(&mut blob, compression) {
+            Ok(mut tar) => fill(&mut *tar, &mut cap, recycled, |item| next.send(item).is_ok()),
+            // Nobody is there to be told only where the caller has gone.
+            Err(err) => drop(next.send(Err(err))),
+        }
+        drop(blob);
+        hashed.join().unwrap_or_else(|_| (Digest::of(b""), 0))
+    })
+}
+
+/// The blob, read in large pieces of which each goes to the hash as well.
+struct BlobReader<R> {
+    input: R,
+    to_hash: SyncSender<Arc<Vec<u8>>>,
+    current: Arc<Vec<u8>>,
+    at: usize,
+    used: Vec<Arc<Vec<u8>>>,
+}
+
+impl<R: Read> BlobReader<R> {
+    fn new(input: R, to_hash: SyncSender<Arc<Vec<u8>>>) -> Self {
+        Self { input, to_hash, current: Arc::default(), at: 0, used: Vec::new() }
+    }
+
+    /// Returns a buffer that the hash is done with, or a new one: there are never more than it may hold.
+    fn spare(&mut self) -> Vec<u8> {
+        let free = self.used.iter().position(|used| Arc::strong_count(used) == 1);
+        free.and_then(|at| Arc::into_inner(self.used.swap_remove(at))).unwrap_or_default()
+    }
+}
+
+impl<R: Read> BufRead for BlobReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.current.len() {
+            let mut bytes = self.spare();
+            bytes.resize(BLOB_CHUNK, 0);
+            // One read, not a full buffer: what a pipe holds is decoded at once.
+            let read = loop {
+                match self.input.read(&mut bytes) {
+                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
+            bytes.truncate(read);
+            let last = std::mem::replace(&mut self.current, Arc::new(bytes));
+            self.used.push(last);
+            self.at = 0;
+            if read > 0 {
+                self.to_hash.send(Arc::clone(&self.current)).map_err(io::Error::other)?;
+            }
+        }
+        Ok(&self.current[self.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl<R: Read> Read for BlobReader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buf)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// A reader that copies all that is read from it to a writer.
+pub struct Tee<R, W> {
+    input: R,
+    copy: W,
+}
+
+impl<R: Read, W: Write> Tee<R, W> {
+    /// Copies what is read from `input` to `copy`.
+    pub fn new(input: R, copy: W) -> Self {
+        Self { input, copy }
+    }
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buf)?;
+        self.copy.write_all(&buf[..read])?;
+        if read == 0 {
+            self.copy.flush()?;
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    fn read(blob: Vec<u8>) -> Result<(Vec<u8>, Sums)> {
+        let mut reader = LayerReader::new(io::Cursor::new(blob), None)?;
+        let mut tar = Vec::new();
+        reader.read_to_end(&mut tar)?;
+        Ok((tar, reader.finish()?))
+    }
+
+    fn sample() -> Vec<u8> {
+        (0..3 * CHUNK + 17).map(|i| ((i * i) >> 7) as u8).collect()
+    }
+
+    #[test]
+    fn both_sides_are_hashed_whatever_the_compression() {
+        let tar = sample();
+        let (a, b) = tar.split_at(1000);
+        let skippable = b"\x50\x2a\x4d\x18\x02\0\0\0hi".to_vec();
+        for (blob, compression) in [
+            (tar.clone(), Compression::None),
+            (gzip(&tar), Compression::Gzip),
+            ([gzip(a), gzip(b""), gzip(b)].concat(), Compression::Gzip),
+            ([gzip(&tar), vec![0; 200_000]].concat(), Compression::Gzip),
+            (zstd(&tar), Compression::Zstd),
+            ([skippable.clone(), zstd(a), skippable, zstd(b)].concat(), Compression::Zstd),
+        ] {
+            let (found, sums) = read(blob.clone()).unwrap();
+            assert!(found == tar, "{compression:?}");
+            assert_eq!(
+                sums,
+                Sums {
+                    compression,
+                    digest: Digest::of(&blob),
+                    size: blob.len() as u64,
+                    diff_id: DiffId(Digest::of(&tar)),
+                    diff_size: tar.len() as u64,
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn finish_reads_what_the_caller_left() {
+        let tar = sample();
+        let sums = LayerReader::new(io::Cursor::new(gzip(&tar)), None).unwrap().finish().unwrap();
+        assert_eq!(sums.diff_id, DiffId(Digest::of(&tar)));
+    }
+
+    #[test]
+    fn damage_is_an_error_with_the_format_in_it() {
+        let tar = sample();
+        let whole = gzip(&tar);
+        let mut wrong_sum = whole.clone();
+        let at = wrong_sum.len() - 6;
+        wrong_sum[at] ^= 1;
+        let frame = zstd(&tar);
+        for (blob, want) in [
+            (whole[..whole.len() / 2].to_vec(), "gzip stream is cut short"),
+            (whole[..whole.len() - 8].to_vec(), "gzip stream is cut short"),
+            (wrong_sum, "gzip stream is damaged"),
+            ([whole.clone(), b"garbage".to_vec()].concat(), "neither a member nor zeros"),
+            ([whole, vec![0; 9], b"x".to_vec()].concat(), "neither a member nor zeros"),
+            (frame[..frame.len() / 2].to_vec(), "zstd stream is cut short"),
+            ([frame, b"garbage".to_vec()].concat(), "zstd stream is damaged"),
+        ] {
+            let err = format!("{:#}", read(blob).unwrap_err());
+            assert!(err.contains(want), "{want}: {err}");
+        }
+    }
+
+    #[test]
+    fn more_than_the_cap_is_refused_and_as_much_is_not() {
+        let tar = sample();
+        let capped = |max| LayerReader::new(io::Cursor::new(gzip(&tar)), Some(max)).unwrap().finish();
+        assert!(capped(tar.len() as u64).is_ok());
+        assert!(capped(tar.len() as u64 - 1).unwrap_err().to_string().contains("--max-size"));
+    }
+
+    #[test]
+    fn dropping_it_early_does_not_hang() {
+        drop(LayerReader::new(io::Cursor::new(gzip(&vec![0; 100 * CHUNK])), None).unwrap());
+    }
+
+    #[test]
+    fn tee_copies_all_that_was_read() {
+        let mut copy = Vec::new();
+        let mut read = Vec::new();
+        Tee::new(&b"layer"[..], &mut copy).read_to_end(&mut read).unwrap();
+        assert_eq!(copy, b"layer");
+    }
+}
