@@ -15,6 +15,7 @@
 
 pub mod change;
 pub mod cli;
+pub mod config;
 pub mod digest;
 pub mod limits;
 pub mod record;
