@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod digest;
 pub mod limits;
+pub mod mount;
 pub mod record;
 pub mod stream;
 pub mod whiteout;

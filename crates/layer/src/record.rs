@@ -80,7 +80,7 @@ fn member<M: SerializeMap, T: Serialize>(map: &mut M, key: &str, value: &Option<
 }
 
 /// Writes a name that may be no UTF-8: then as `<key>Raw` in base64, as tar-split does.
-fn name_member<M: SerializeMap>(map: &mut M, key: &str, value: &Option<OsString>) -> Result<(), M::Error> {
+pub(crate) fn name_member<M: SerializeMap>(map: &mut M, key: &str, value: &Option<OsString>) -> Result<(), M::Error> {
     let Some(value) = value else { return Ok(()) };
     match value.to_str() {
         Some(text) => map.serialize_entry(key, text),
