@@ -21,3 +21,6 @@ pub const PATH_BYTES: usize = 4095;
 
 /// log2 of the largest window that a zstd frame may ask for: 128 MiB, what the zstd tool takes by default.
 pub const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Redirects that the search for one directory or file in a stack of overlayfs layers may follow.
+pub const REDIRECTS: usize = 1024;
