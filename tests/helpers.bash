@@ -31,7 +31,9 @@ enter_scratch() {
 
 # Unmounts what the test left mounted below its directory; bats removes the directory.
 leave_scratch() {
-	cd / && unmount_below "$BATS_TEST_TMPDIR"
+	cd / || return
+	[ ! -e "$BATS_TEST_TMPDIR/podman" ] || podman_settles
+	unmount_below "$BATS_TEST_TMPDIR"
 }
 
 # try [STATUS] COMMAND...: runs COMMAND, which has to end with STATUS (0), and sets $output, $stderr, $lines,
@@ -172,7 +174,8 @@ oci_archive() {
 # at 107 bytes.
 start_dockerd() {
 	local dir=$1
-	mkdir -p "$dir"
+	mkdir -p "$dir/config"
+	echo '{}' >"$dir/config/config.json"
 	export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir/config
 	unset DOCKER_CONTEXT DOCKER_TLS_VERIFY
 	dockerd --data-root "$dir/root" --exec-root "$dir/exec" --pidfile "$dir/pid" --host "$DOCKER_HOST" \
@@ -202,10 +205,26 @@ stop_dockerd() {
 	unmount_below "$dir"
 }
 
-# own_podman ARG...: podman on its own store below the test's directory.
+# own_podman ARG...: podman on a store of its own below the test's directory, mounted by the kernel; runc, because crun
+# refuses machines with both versions of cgroups.
 own_podman() {
-	local dir=${PODMAN_DIR:-$BATS_TEST_TMPDIR/podman}
+	local dir=$BATS_TEST_TMPDIR/podman runtime=()
 	mkdir -p "$dir"
-	podman --root "$dir/root" --runroot "$dir/run" --tmpdir "$dir/tmp" --storage-driver overlay \
-		--cgroup-manager cgroupfs --events-backend none "$@"
+	! command -v runc >/dev/null || runtime=(--runtime runc)
+	podman "${runtime[@]}" --root "$dir/root" --runroot "$dir/run" --tmpdir "$dir/tmp" --storage-driver overlay \
+		--storage-opt overlay.mount_program= --cgroup-manager cgroupfs --events-backend none "$@"
+}
+
+# own_podman_run ARG...: runs a container without network, with limits that need no privilege.
+own_podman_run() {
+	own_podman run --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@"
+}
+
+# Waits for the processes by which podman cleans up behind a container: they mount the store anew.
+podman_settles() {
+	local tenth
+	for ((tenth = 0; tenth < 100; tenth++)); do
+		grep -qszF "$BATS_TEST_TMPDIR/podman" /proc/[0-9]*/cmdline || return 0
+		sleep 0.1
+	done
 }
