@@ -85,12 +85,15 @@ impl std::fmt::Display for StdoutError {
 impl std::error::Error for StdoutError {}
 
 fn reader_gone(err: &Error) -> bool {
-    let broken = |err: &io::Error| err.kind() == io::ErrorKind::BrokenPipe;
-    err.chain().any(|cause| {
-        // A `Stdout` that passed through a library comes back wrapped in an io::Error.
+    stdout_errors(err).any(|err| err.0.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Returns the errors of stdout among the causes of `err`.
+fn stdout_errors(err: &Error) -> impl Iterator<Item = &StdoutError> {
+    err.chain().filter_map(|cause| {
+        // One that passed through a library comes back wrapped in an io::Error.
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause.downcast_ref::<StdoutError>().is_some_and(|err| broken(&err.0))
-            || inner.and_then(|err| err.downcast_ref::<StdoutError>()).is_some_and(|err| broken(&err.0))
+        cause.downcast_ref().or_else(|| inner.and_then(|err| err.downcast_ref()))
     })
 }
 
@@ -98,6 +101,14 @@ fn reader_gone(err: &Error) -> bool {
 pub fn report(err: &Error) -> Status {
     warn(&format!("{err:#}"));
     Status::of(err)
+}
+
+/// Reports an error of one operand, so that the run can go on with the next.
+///
+/// # Errors
+/// The error itself where it is one of stdout: then nothing that follows could be printed, and the run ends.
+pub fn report_input(err: Error) -> Result<Status> {
+    if stdout_errors(&err).next().is_some() { Err(err) } else { Ok(report(&err)) }
 }
 
 /// Prints a line on stderr, behind the tool's name, with control characters escaped. A stderr that cannot be written to
@@ -128,13 +139,18 @@ pub fn open(operand: &Path) -> Result<Box<dyn Read + Send>> {
     Ok(Box::new(file))
 }
 
+/// Returns stdout for text, which a terminal may show.
+pub fn stdout() -> Stdout {
+    Stdout(io::stdout())
+}
+
 /// Returns stdout for binary data.
 ///
 /// # Errors
 /// Stdout is a terminal.
 pub fn binary_stdout() -> Result<Stdout> {
     ensure!(!io::stdout().is_terminal(), "<stdout> is a terminal (redirect it to a file or a pipe)");
-    Ok(Stdout(io::stdout()))
+    Ok(stdout())
 }
 
 /// Stdout, whose errors say so.
@@ -166,7 +182,7 @@ pub struct Lines<W: Write> {
 impl Lines<Stdout> {
     /// Prints to stdout.
     pub fn stdout() -> Self {
-        Lines::to(Stdout(io::stdout()))
+        Lines::to(stdout())
     }
 }
 
