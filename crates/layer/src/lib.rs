@@ -24,4 +24,5 @@ pub mod mount;
 pub mod overlay;
 pub mod record;
 pub mod stream;
+pub mod tar_split;
 pub mod whiteout;

@@ -24,3 +24,6 @@ pub const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// Redirects that the search for one directory or file in a stack of overlayfs layers may follow.
 pub const REDIRECTS: usize = 1024;
+
+/// Bytes of one JSON entry of a tar-split file: Docker writes segments of up to 1 MiB, before base64.
+pub const TAR_SPLIT_ENTRY: u64 = 16 << 20;
