@@ -23,6 +23,7 @@ pub mod limits;
 pub mod mount;
 pub mod overlay;
 pub mod record;
+pub mod root;
 pub mod stream;
 pub mod tar_split;
 pub mod whiteout;
