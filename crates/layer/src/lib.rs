@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod diff;
 pub mod digest;
+pub mod image;
 pub mod limits;
 pub mod mount;
 pub mod overlay;

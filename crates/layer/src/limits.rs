@@ -27,3 +27,14 @@ pub const REDIRECTS: usize = 1024;
 
 /// Bytes of one JSON entry of a tar-split file: Docker writes segments of up to 1 MiB, before base64.
 pub const TAR_SPLIT_ENTRY: u64 = 16 << 20;
+/// Descriptors that an image layout's index may lead to, with those of nested indexes, however often they are met.
+pub const DESCRIPTORS: usize = 1 << 16;
+
+/// How deep indexes may be nested in one another.
+pub const INDEX_DEPTH: usize = 16;
+
+/// Bytes of names and link targets of an image archive's members, all together; 64 are counted for each besides.
+pub const ARCHIVE_NAMES: usize = 16 << 20;
+
+/// KiB of memory that decoding an xz stream may take: what `xz -9` needs, and a little more.
+pub const XZ_MEMORY_KIB: u32 = 80 << 10;

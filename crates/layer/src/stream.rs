@@ -16,6 +16,7 @@ use crate::digest::{self, DiffId, Digest};
 use crate::record::LayerRecord;
 
 pub use compression::{Compression, Encoding};
+pub(crate) use decode::decoder;
 pub use reader::{LayerReader, Tee};
 pub use writer::LayerWriter;
 

@@ -8,7 +8,7 @@ use super::Compression;
 use crate::limits;
 
 /// Decodes `input`, which is stored as `compression`.
-pub(super) fn decoder<'a>(input: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decoder<'a>(input: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(input),
         Compression::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(input)) }),
