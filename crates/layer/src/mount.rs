@@ -109,7 +109,8 @@ impl Serialize for Lower {
 /// Reads the lower directories that layer records name, base first.
 ///
 /// # Errors
-/// What is no record, a record without `path`, and a record whose `parent` is not the layer before it.
+/// What is no record, a record without `path`, and a record whose `parent` is not the stack of
+/// those before it.
 pub fn read_lowers(input: impl BufRead) -> Result<Vec<Lower>> {
     let mut lowers: Vec<Lower> = Vec::new();
     for (index, record) in record::read_records(input).enumerate() {
@@ -121,8 +122,12 @@ pub fn read_lowers(input: impl BufRead) -> Result<Vec<Lower>> {
 
 fn lower(record: &LayerRecord, below: Option<&Lower>) -> Result<Lower> {
     let path = LayerRecord::require(&record.path, "path").context("names no unpacked layer (see layer-unpack(1))")?;
-    if let (Some(parent), Some(below)) = (&record.parent, below.and_then(|below| below.chain_id)) {
-        digest::check("parent", parent, &below).context("layers are out of order, expected the base layer first")?;
+    let below = below.and_then(|below| below.chain_id).filter(|_| record.chain_id.is_some());
+    if let Some(below) = below {
+        // A base layer has no parent: then it is that of another image.
+        let parent = record.parent.map_or("none".to_owned(), |parent| parent.to_string());
+        digest::check("parent", &parent, &below.to_string())
+            .context("is not on top of the one before (expected one image, base layer first)")?;
     }
     Ok(Lower { path: absolute(path.as_ref())?, chain_id: record.chain_id })
 }
@@ -167,13 +172,14 @@ mod tests {
             (format!("{base}\n{{"), "line 2: not a layer record"),
             (
                 format!("{base}\n{wrong}"),
-                "record 2: layers are out of order, expected the base layer first: parent is sha256:bb",
+                "record 2: is not on top of the one before (expected one image, base layer first): parent is sha256:bb",
             ),
         ] {
             let err = format!("{:#}", read(&lines).unwrap_err());
             assert!(err.starts_with(want), "{err}");
         }
-        let err = read(&format!("{base}\n{wrong}")).unwrap_err();
+        let err = read(&format!("{base}\n{base}")).unwrap_err();
+        assert!(format!("{err:#}").contains("parent is none, expected sha256:aa"), "{err:#}");
         assert!(err.chain().any(|cause| cause.is::<digest::Mismatch>()));
     }
 
