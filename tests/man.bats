@@ -49,7 +49,8 @@ help_of() {
 	local tool differ=''
 	for tool in $(tools); do
 		help_of "$tool" | long_options >help.txt
-		mandoc -Tascii "$TOP/man/$tool.1" | col -bx | long_options >page.txt
+		# What a page tags; it may name other tools' options in its text and examples.
+		grep '^\.It Fl' "$TOP/man/$tool.1" | sed 's/ -\([a-z]\)/ --\1/g' | long_options >page.txt
 		diff -u --label "$tool --help" --label "$tool.1" help.txt page.txt || differ+=" $tool"
 	done
 	is "$differ" ''
