@@ -96,6 +96,14 @@ overlayfs_works() {
 	return "$status"
 }
 
+# Prints the names of the tools: every crate with a command line of its own.
+tools() {
+	local args
+	for args in "$TOP"/crates/*/src/args.rs; do
+		[ ! -e "$args" ] || basename "${args%/src/args.rs}"
+	done
+}
+
 # unmount_below DIR: unmounts everything at DIR and below, the latest mount first.
 unmount_below() {
 	local dir target
