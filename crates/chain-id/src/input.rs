@@ -47,6 +47,7 @@ pub(crate) fn read(mut input: impl BufRead, mut each: impl FnMut(LayerRecord, bo
         Some(b'{') => read_object(input, each),
         Some(b'[') => {
             let images: Vec<Inspected> = parse(&read_document(input, Vec::new())?, "`docker inspect` output")?;
+            ensure!(!images.is_empty(), "is an empty array, expected the images of `docker inspect`");
             for image in images {
                 each_diff_id(image.root_fs.r#type, image.root_fs.layers, &mut each)?;
             }
@@ -220,6 +221,7 @@ mod tests {
             ("{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[],\"diff_ids\":[]}}", "duplicate field"),
             ("{} {}", "is not an image configuration"),
             ("\x1f\u{8b}\x08\0\0", "looks like binary data"),
+            ("[]", "is an empty array"),
             ("[1]", "is not `docker inspect` output"),
             ("null", "line 1: `null` is not a digest"),
             (&format!("{{\"diffId\":\"{A}\"}}\n{{\"size\":1}}\n"), "missing member `diffId`"),
