@@ -29,6 +29,8 @@ macro_rules! tools {
 
 tools! {
     "chain-id" chain_id "../../chain-id/src/args.rs",
+    "layer-hash" layer_hash "../../layer-hash/src/args.rs",
+    "ovl-mount" ovl_mount "../../ovl-mount/src/args.rs",
 }
 
 /// Do what the build needs besides the tools
