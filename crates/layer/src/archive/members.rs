@@ -212,7 +212,11 @@ impl<I: Input> Members<I> {
         match typeflag {
             b'L' => extensions.long_name = name(),
             b'K' => extensions.long_link = name(),
-            _ => extensions.pax.read(data)?,
+            _ => {
+                // The last one replaces those before it for Go, GNU tar and bsdtar.
+                extensions.pax = Pax::default();
+                extensions.pax.read(data)?;
+            }
         }
         Ok(())
     }

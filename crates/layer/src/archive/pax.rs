@@ -18,8 +18,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The records that change an entry. Of two with the same key the later one counts, also across headers. An empty value
-/// takes a record back, but for an xattr, which may be empty.
+/// The records of one header that change an entry. Of two with the same key the later one counts. An empty value takes a
+/// record back, but for an xattr, which may be empty.
 #[derive(Default)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,

@@ -103,7 +103,7 @@ fn names_come_from_where_the_dialect_has_them() {
         ([pax(&[("path", "p/x")]), file("short", "")].concat(), "p/x".to_owned()),
         ([pax(&[("path", "")]), file("short", "")].concat(), "short".to_owned()),
         ([pax(&[("path", "same")]), long(b'L', "same"), file("short", "")].concat(), "same".to_owned()),
-        ([pax(&[("path", "p")]), pax(&[("mtime", "5")]), file("short", "")].concat(), "p".to_owned()),
+        ([pax(&[("path", "p")]), pax(&[("mtime", "5")]), file("short", "")].concat(), "short".to_owned()),
         (Raw::new(b'0', "caf\u{e9}").with(b""), "caf\u{e9}".to_owned()),
     ] {
         assert_eq!(listing(&tar), [format!("{want} ")]);
