@@ -16,6 +16,7 @@
 pub mod archive;
 pub mod change;
 pub mod cli;
+pub mod commit;
 pub mod config;
 pub mod diff;
 pub mod digest;

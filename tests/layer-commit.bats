@@ -1,0 +1,335 @@
+#!/usr/bin/env bats
+# layer-commit(1). Oracles: upperdirs that the kernel makes and the merged tree that it shows, GNU tar's listing, and
+# apply.py, which applies a layer as the specification says.
+
+# shellcheck disable=SC2016,SC2154  # Backquotes in messages; what bats and try set.
+
+load helpers
+
+# overlay [OPTION]: mounts lower/ below upper/ on merged/; lower/ is filled by `lower_tree` first.
+overlay() {
+	mkdir -p upper work merged
+	mount -t overlay overlay -o "lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work${1:+,$1}" merged
+}
+
+lower_tree() {
+	mkdir -p lower/{etc/deep/deeper,old/sub,emptied,replaced,kept}
+	echo motd >lower/etc/motd
+	echo issue >lower/etc/issue
+	echo deep >lower/etc/deep/deeper/file
+	echo a >lower/old/a
+	echo b >lower/old/sub/b
+	ln lower/old/a lower/old/a-link
+	echo x >lower/emptied/x
+	echo y >lower/replaced/y
+	echo file >lower/becomes-dir
+	head -c 100000 /dev/zero | tr '\0' z >lower/big
+	ln -s etc/motd lower/link
+	chmod 4755 lower/kept
+	find lower -exec touch -hd @1000000000 {} +
+}
+
+# Every kind of change, in the directory $1.
+change() {
+	(
+		cd "$1" || exit
+		echo hello >etc/motd
+		rm etc/issue
+		rm -r emptied && mkdir emptied && echo new >emptied/new
+		rm -r replaced && echo file >replaced
+		rm becomes-dir && mkdir -p becomes-dir/d
+		rm link && ln -s elsewhere link
+		chmod 600 big && chown 12:34 big
+		mkfifo fifo
+		mknod char c 1 3
+		mknod block b 7 9
+		echo one >linked && ln linked etc/linked-too && ln linked a-linked-one
+		ln -s "$(printf '%0150d' 0)" long
+		mkdir "$(printf 'n%.0s' {1..200})" && echo x >"$(printf 'n%.0s' {1..200})/$(printf 'm%.0s' {1..120})"
+		printf 'x' >"$(printf 'caf\351\n')"
+		setfattr -n user.note -v value etc/deep/deeper/file
+		setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 linked
+		setfacl -m u:1:r kept
+		truncate -s 3M sparse && printf data | dd of=sparse bs=1 seek=1M conv=notrunc status=none
+		mkdir sticky && chmod 1777 sticky
+		touch -hd @1200000000 link linked fifo etc/motd
+	)
+}
+
+# same_result LAYER TREE: what LAYER makes of lower/ is TREE, but for the root itself and parts of seconds.
+same_result() {
+	local applied
+	applied=$(mktemp -d "$PWD/applied.XXXXXX")
+	cp -a lower/. "$applied"
+	"$PYTHON" "$TESTS/apply.py" "$1" "$applied"
+	listing "$applied" >applied.list
+	listing "$2" >tree.list
+	diff -u tree.list applied.list
+}
+
+listing() {
+	tree_listing "$1" "${@:2}" | grep -v '^/ ' | sed -E 's/(mtime=-?[0-9]+)[0-9]{9}( |$)/\1\2/'
+}
+
+# Not with `try` itself: the layer is binary.
+commit() { layer-commit "$@" >layer.tar; }
+
+@test "what the kernel left in an upperdir makes the merged tree of the lower one" {
+	requires root overlayfs setfacl
+	lower_tree
+	overlay
+	change merged
+	try commit merged
+	is "$output$stderr" ''
+	same_result layer.tar merged
+	layer-commit upper | cmp - layer.tar
+	layer-commit --lower lower upper | cmp - layer.tar
+	# Bookkeeping stays behind, and nothing but attributes, long names and long link targets needs an extension.
+	try 1 grep -aq 'overlay\.' layer.tar
+	tar -xOf layer.tar sparse | cmp - merged/sparse
+}
+
+@test "GNU tar lists a directory before what is in it, and names in the order of their bytes" {
+	mkdir -p upper/b/c upper/a upper/a-b
+	touch upper/b/c/x upper/b/B upper/Z upper/a/y
+	try commit upper
+	is "$(tar tf layer.tar)" "$(printf '%s\n' Z a/ a/y a-b/ b/ b/B b/c/ b/c/x)"
+}
+
+@test "owners have numbers and no names, and times are whole seconds" {
+	mkdir upper
+	touch -d @1700000000.987654321 upper/f
+	try commit upper
+	is "$(tar tvf layer.tar --full-time --utc | tr -s ' ')" "-rw-r--r-- $(id -u)/$(id -g) 0 2023-11-14 22:13:20 f"
+}
+
+@test "renamed directories and metadata-only copies are followed where the lower directories are known" {
+	requires root overlayfs
+	lower_tree
+	overlay redirect_dir=on,metacopy=on
+	change merged
+	mv merged/old merged/renamed
+	mv merged/renamed/sub merged/etc/moved
+	mv merged/etc/deep merged/renamed/deep
+	rm merged/renamed/a && echo c >merged/etc/moved/c
+	mkdir merged/old && echo again >merged/old/again
+	chmod 640 merged/renamed/a-link merged/big && mv merged/big merged/emptied/big
+	getfattr -m - -d --absolute-names upper/renamed | grep -q overlay.redirect
+	getfattr -m - -d --absolute-names upper/emptied/big | grep -q overlay.metacopy
+	try commit merged
+	# The kernel counts links of the lower layer that are no longer there.
+	local applied=$BATS_TEST_TMPDIR/applied
+	cp -a lower "$applied"
+	"$PYTHON" "$TESTS/apply.py" layer.tar "$applied"
+	diff -u <(listing merged links) <(listing "$applied" links)
+	layer-commit --lower lower upper | cmp - layer.tar
+	umount merged
+	try 2 layer-commit upper
+	is "$output" ''
+	has "$stderr" '(name the lower directories with --lower)'
+}
+
+@test "a redirect or metacopy that leads nowhere is refused by name" {
+	requires root
+	mkdir -p upper/d lower
+	setfattr -n trusted.overlay.redirect -v /gone upper/d
+	try 2 layer-commit upper
+	says 'layer-commit: upper: d: is redirected to `/gone` (name the lower directories with --lower)'
+	try 2 layer-commit --lower lower upper
+	says 'layer-commit: upper: d: is redirected to `/gone`, which no lower directory has'
+	rm -r upper/d && touch upper/f && setfattr -n trusted.overlay.metacopy -v '' upper/f
+	try 2 layer-commit --lower lower upper
+	says 'layer-commit: upper: f: is a metacopy of a file that no lower directory has'
+}
+
+@test "redirects that the owner of a file could have made are not followed" {
+	mkdir -p upper lower
+	touch upper/f
+	echo secret >lower/secret
+	setfattr -n user.overlay.redirect -v /secret upper/f || skip 'needs user xattrs'
+	try 2 layer-commit --lower lower upper
+	says 'layer-commit: upper: f: has `user.overlay.redirect`, which the kernel does not follow'
+}
+
+@test "whiteouts and opaque directories in xattrs are read in both dialects" {
+	mkdir -p upper/{x,y,plain,n}
+	touch upper/x/gone upper/plain/file
+	echo content >upper/x/file
+	setfattr -n user.overlay.opaque -v x upper/x || skip 'needs user xattrs'
+	setfattr -n user.overlay.whiteout upper/x/gone
+	setfattr -n user.overlay.whiteout upper/x/file
+	setfattr -n user.overlay.whiteout upper/plain/file
+	setfattr -n user.overlay.opaque -v y upper/y
+	setfattr -n user.overlay.opaque -v n upper/n
+	mknod upper/y/device c 0 0
+	try commit upper
+	is "$(tar tf layer.tar)" "$(printf '%s\n' n/ plain/ plain/file x/ x/file x/.wh.gone y/ y/.wh..wh..opq y/.wh.device)"
+	try 1 grep -aq 'overlay\.' layer.tar
+}
+
+@test "an upperdir of a user's mount gives the merged tree" {
+	requires userns
+	lower_tree
+	mkdir upper work merged
+	# shellcheck disable=SC2016
+	unshare -Urm sh -c '
+		mount -t overlay overlay -o "userxattr,lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work" merged || exit 77
+		rm -r merged/emptied merged/etc/issue && mkdir merged/emptied && echo hello >merged/etc/motd
+		layer-commit merged' >layer.tar || skip 'needs overlayfs in user namespaces'
+	is "$(tar tf layer.tar)" "$(printf '%s\n' emptied/ emptied/.wh..wh..opq etc/ etc/.wh.issue etc/motd)"
+}
+
+@test "the first name of a hard link has the content, whiteouts are never links" {
+	mkdir -p upper/z
+	echo x >upper/z/a
+	ln upper/z/a upper/z/b
+	ln upper/z/a upper/c
+	mknod upper/w1 c 0 0
+	ln upper/w1 upper/w2
+	try commit upper
+	is "$(tar tf layer.tar)" "$(printf '%s\n' c .wh.w1 .wh.w2 z/ z/a z/b)"
+	is "$(tar tvf layer.tar | grep -c 'link to c$')" 2
+}
+
+@test "an empty upperdir is an empty layer" {
+	mkdir upper
+	try commit upper
+	is "$(sha256 layer.tar)" sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
+}
+
+@test "the same files give the same bytes, whatever order, zone or umask" {
+	mkdir one two
+	(cd one && for i in {1..300}; do echo "$i" >"f$i"; done && mkdir d && ln f1 d/l)
+	(cd two && mkdir d && for i in {300..1}; do echo "$i" >"f$i"; done && ln f1 d/l && rm f7 && echo 7 >f7)
+	find one two -exec touch -d @1700000000 {} +
+	layer-commit --compress gzip one >one.tar
+	(umask 077 && TZ=Pacific/Kiritimati layer-commit --compress gzip two >two.tar)
+	cmp one.tar two.tar
+}
+
+@test "SOURCE_DATE_EPOCH cuts later times and leaves earlier ones" {
+	mkdir upper
+	touch -d @1700000000 upper/late
+	touch -d @1000000000 upper/early
+	SOURCE_DATE_EPOCH=1600000000 try commit upper
+	is "$(tar tvf layer.tar --full-time --utc | awk '{print $4, $5, $6}')" \
+		"$(printf '%s\n' '2001-09-09 01:46:40 early' '2020-09-13 12:26:40 late')"
+	SOURCE_DATE_EPOCH=soon try 2 layer-commit upper
+	has "$stderr" 'SOURCE_DATE_EPOCH is `soon`'
+}
+
+@test "two trees are compared, and the layer makes the new one of the old" {
+	requires root setfacl
+	lower_tree
+	cp -a lower new
+	change new
+	mv new/old new/renamed
+	ln new/etc/deep/deeper/file new/deep-link
+	try commit --diff lower new
+	is "$stderr" ''
+	same_result layer.tar new
+	try commit --diff new lower
+	cp -a new back
+	"$PYTHON" "$TESTS/apply.py" layer.tar back
+	diff -u <(listing lower) <(listing back)
+	try commit --diff new new
+	is "$(tar tf layer.tar)" ''
+}
+
+@test "a comparison trusts neither times nor sizes" {
+	mkdir old new
+	echo abc >old/f
+	echo abd >new/f
+	touch -d @1700000000 old/f new/f old new
+	try commit --diff old new
+	is "$(tar tf layer.tar)" f
+}
+
+@test "sockets are left out, with a warning" {
+	mkdir upper
+	"$PYTHON" -c 'import socket; socket.socket(socket.AF_UNIX).bind("upper/s")'
+	try commit upper
+	is "$stderr" 'layer-commit: upper: s: is a socket, left out'
+	is "$(tar tf layer.tar)" ''
+}
+
+@test "names that layers keep for whiteouts are refused" {
+	mkdir -p upper/d
+	touch upper/d/.wh.x
+	try 2 layer-commit upper
+	says 'layer-commit: upper: d/.wh.x: begins with `.wh.`, which layers keep for whiteouts'
+}
+
+@test "compressed layers have the same tar, and the record says what sha256sum says" {
+	mkdir upper
+	seq 100000 >upper/numbers
+	try commit upper
+	local how tool
+	for how in none:cat gzip:gzip\ -dc gzip:9:gzip\ -dc zstd:zstd\ -dc zstd:19:zstd\ -dc; do
+		tool=${how##*:}
+		how=${how%:*}
+		layer-commit --compress "$how" --record record upper >blob
+		$tool <blob | cmp - layer.tar
+		is "$(jq -r '.digest, .size, .diffId, .diffSize, .entries' record)" \
+			"$(printf '%s\n' "$(sha256 blob)" "$(stat -c %s blob)" "$(sha256 layer.tar)" "$(stat -c %s layer.tar)" 1)"
+		is "$(jq -r .mediaType record)" "application/vnd.oci.image.layer.v1.tar$(
+			case $how in gzip*) echo +gzip ;; zstd*) echo +zstd ;; esac
+		)"
+	done
+	# shellcheck disable=SC2016
+	try bash -c 'layer-commit --record /dev/fd/3 upper 3>&1 >/dev/null'
+	is "$(jq -r .diffId <<<"$output")" "$(sha256 layer.tar)"
+}
+
+@test "a read-only overlay has nothing to commit, and --lower is not for mounts" {
+	requires root overlayfs
+	mkdir -p a b merged
+	mount -t overlay overlay -o "lowerdir=$PWD/a:$PWD/b" merged
+	try 2 layer-commit merged
+	says 'layer-commit: merged: is a read-only overlay: it has no upperdir'
+	umount merged
+	mkdir lower
+	overlay
+	try 2 layer-commit --lower a merged
+	says 'layer-commit: merged: is a mount point and has its own lower directories (leave --lower out)'
+}
+
+@test "trees deeper than there are descriptors are read" {
+	mkdir upper
+	local deep
+	deep=$(printf 'd/%.0s' {1..500})
+	mkdir -p "upper/$deep"
+	touch "upper/${deep}f"
+	# shellcheck disable=SC2016
+	try bash -c 'ulimit -n 30; layer-commit upper | tar t | wc -l'
+	is "$output" 501
+}
+
+@test "a full disk, a reader that has gone and a terminal" {
+	mkdir upper
+	seq 100000 >upper/numbers
+	try 2 bash -c 'layer-commit upper >/dev/full'
+	is "$stderr" 'layer-commit: upper: numbers: <stdout>: cannot write: No space left on device (os error 28)'
+	# shellcheck disable=SC2016
+	try bash -c 'layer-commit upper | true; echo "${PIPESTATUS[0]}"'
+	is "$output$stderr" 141
+	requires script
+	try 2 script -qec 'layer-commit upper' /dev/null
+	has "$output" '<stdout> is a terminal'
+}
+
+@test "wrong operands" {
+	try 2 layer-commit
+	has "$stderr" Usage
+	try 2 layer-commit missing
+	says 'layer-commit: missing: cannot open: No such file or directory (os error 2)'
+	touch file
+	try 2 layer-commit file
+	is "$output" ''
+	has "$stderr" 'layer-commit: file: '
+	mkdir dir
+	try 2 layer-commit --diff dir missing
+	has "$stderr" 'missing: cannot open'
+	try 2 layer-commit --compress xz dir
+	has "$stderr" 'expected `none`'
+}
