@@ -13,6 +13,7 @@
 //! A change is decoded once at the edge and encoded once at the other; `whiteout` and `overlay` are the only places that know
 //! the two encodings of removals. Dependencies point down only, and nothing but the tools' `main` uses `cli`'s printing.
 
+pub mod apply;
 pub mod archive;
 pub mod change;
 pub mod cli;
