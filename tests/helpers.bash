@@ -50,6 +50,11 @@ try() {
 	[ "$status" -eq "$want" ]
 }
 
+# not COMMAND...: fails where COMMAND succeeds. A plain `! COMMAND` never fails a test.
+not() {
+	! "$@"
+}
+
 # is GOT WANT: compares two texts and shows how they differ.
 is() {
 	[ "$1" = "$2" ] || {
