@@ -10,6 +10,7 @@
 mod config;
 mod descriptor;
 mod docker_archive;
+mod list;
 mod medium;
 mod names;
 mod oci_layout;
@@ -252,5 +253,69 @@ fn is_same(layer: &LayerRecord, record: &LayerRecord) -> bool {
     match (agree(&layer.digest, &record.digest), agree(&layer.diff_id, &record.diff_id)) {
         (None, None) => false,
         (digest, diff_id) => digest.unwrap_or(true) && diff_id.unwrap_or(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Status;
+    use crate::digest::DiffId;
+
+    /// Writes an archive of docker save whose layers have these contents.
+    fn archive(layers: &[&[u8]]) -> tempfile::NamedTempFile {
+        let diff_ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
+        let diff_ids = serde_json::to_string(&diff_ids).unwrap();
+        let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":{diff_ids}}}}}"#);
+        let names: Vec<_> = (0..layers.len()).map(|n| format!("{n}/layer.tar")).collect();
+        let manifest = format!(r#"[{{"Config":"c.json","Layers":{}}}]"#, serde_json::to_string(&names).unwrap());
+        let mut files = vec![("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())];
+        files.extend(names.iter().map(String::as_str).zip(layers.iter().copied()));
+        let mut builder = tar::Builder::new(tempfile::NamedTempFile::new().unwrap());
+        for (name, content) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn read(mut blob: Box<dyn Read + Send>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        blob.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn layers_are_read_at_once_and_independently() {
+        let file = archive(&[b"one", b"two"]);
+        let image = Image::open(&Reference::parse(file.path().as_os_str()).unwrap(), &OpenOptions::default()).unwrap();
+        let (first, second, again) = (image.open_layer(0), image.open_layer(1), image.open_layer(0));
+        assert_eq!(read(second.unwrap()), b"two");
+        assert_eq!(read(first.unwrap()), b"one");
+        assert_eq!(read(again.unwrap()), b"one");
+        assert!(image.open_layer(2).is_err());
+    }
+
+    #[test]
+    fn records_lead_back_to_their_blobs() {
+        let file = archive(&[b"one", b"two"]);
+        let image = Image::open(&Reference::parse(file.path().as_os_str()).unwrap(), &OpenOptions::default()).unwrap();
+        let mut cache = ImageCache::default();
+        for (record, content) in image.layers().iter().zip([b"one", b"two"]) {
+            assert_eq!(read(open_blob(record, &mut cache).unwrap()), content);
+            let by_diff_id = LayerRecord { digest: None, ..record.clone() };
+            assert_eq!(read(open_blob(&by_diff_id, &mut cache).unwrap()), content);
+        }
+        let record = image.layers()[0].clone();
+        let other = LayerRecord { diff_id: Some(DiffId(Digest::of(b"other"))), ..record.clone() };
+        let err = open_blob(&other, &mut cache).err().unwrap();
+        assert_eq!(Status::of(&err), Status::Different, "{err:#}");
+        for lacking in
+            [LayerRecord { image: None, ..record.clone() }, LayerRecord { digest: None, diff_id: None, ..record }]
+        {
+            let err = open_blob(&lacking, &mut cache).err().unwrap().to_string();
+            assert!(err.contains("missing member"), "{err}");
+        }
     }
 }

@@ -13,6 +13,10 @@ pub const RECORD_LINE: u64 = 1 << 20;
 /// manifests over 4 MiB; configurations with long histories are larger).
 pub const JSON_DOCUMENT: u64 = 32 << 20;
 
+/// Elements of a list in such a document: layers, history entries, tags, images of an archive. An empty one takes two bytes
+/// there and fifty in memory.
+pub const LIST: usize = 1 << 16;
+
 /// Components of a path within a layer.
 pub const PATH_DEPTH: usize = 1024;
 
@@ -27,6 +31,7 @@ pub const REDIRECTS: usize = 1024;
 
 /// Bytes of one JSON entry of a tar-split file: Docker writes segments of up to 1 MiB, before base64.
 pub const TAR_SPLIT_ENTRY: u64 = 16 << 20;
+
 /// Descriptors that an image layout's index may lead to, with those of nested indexes, however often they are met.
 pub const DESCRIPTORS: usize = 1 << 16;
 

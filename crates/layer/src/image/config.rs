@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::list::List;
 use super::platform::Platform;
 use crate::digest::DiffId;
 
@@ -37,7 +38,7 @@ pub struct HistoryEntry {
 #[derive(Deserialize)]
 struct Document {
     rootfs: Option<RootFs>,
-    history: Option<Vec<Box<RawValue>>>,
+    history: Option<List<Box<RawValue>>>,
     created: Option<String>,
     os: Option<String>,
     architecture: Option<String>,
@@ -51,7 +52,7 @@ struct Document {
 struct RootFs {
     #[serde(rename = "type")]
     kind: String,
-    diff_ids: Option<Vec<DiffId>>,
+    diff_ids: Option<List<DiffId>>,
 }
 
 impl Config {
@@ -73,11 +74,11 @@ impl Config {
         let diff_ids = match (document.rootfs, diff_ids) {
             (Some(RootFs { kind, diff_ids }), _) => {
                 ensure!(kind == "layers", "not an image configuration: `rootfs.type` is `{kind}`, expected `layers`");
-                diff_ids.unwrap_or_default()
+                diff_ids.unwrap_or_default().0
             }
             (None, diff_ids) => diff_ids.context("not an image configuration: missing field `rootfs`")?,
         };
-        let history = document.history.unwrap_or_default();
+        let history = document.history.unwrap_or_default().0;
         let empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         // Docker wrote no `os` once; it meant Linux.
         let platform = empty(document.architecture).map(|architecture| Platform {
@@ -177,7 +178,7 @@ mod tests {
             (r#"{"rootfs":{"type":"tarballs"}}"#, "`rootfs.type` is `tarballs`"),
             (r#"{"rootfs":{"diff_ids":[]}}"#, "missing field `type`"),
             (r#"{"rootfs":{"type":"layers","diff_ids":["md5:1"]}}"#, "not a digest"),
-            (r#"{"rootfs":{"type":"layers","diff_ids":"x"}}"#, "expected a sequence"),
+            (r#"{"rootfs":{"type":"layers","diff_ids":"x"}}"#, "expected a list"),
             (r#"{"rootfs":{"type":"layers"},"rootfs":{"type":"layers"}}"#, "duplicate field"),
             (r#"{"rootfs":{"type":"layers"},"history":[1]}"#, "history: "),
             (r#"{"rootfs":{"type":"layers"}} x"#, "trailing characters"),

@@ -1,12 +1,11 @@
 //! Descriptors, manifests and indexes: OCI's (image-spec, descriptor.md, manifest.md, image-index.md) and those of Docker's
 //! schema 2, which say the same under other media types.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::list::List;
 use super::platform::Platform;
 use crate::digest::Digest;
 
@@ -58,8 +57,19 @@ pub(super) struct Descriptor {
     pub(super) size: u64,
     pub(super) platform: Option<Platform>,
     pub(super) artifact_type: Option<String>,
-    annotations: Option<BTreeMap<String, String>>,
-    urls: Option<Vec<String>>,
+    annotations: Option<Annotations>,
+    urls: Option<List<String>>,
+}
+
+/// The annotations that count here.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Annotations {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    ref_name: Option<String>,
+    #[serde(rename = "io.containerd.image.name")]
+    image_name: Option<String>,
+    #[serde(rename = "vnd.docker.reference.type")]
+    reference_type: Option<String>,
 }
 
 impl Descriptor {
@@ -74,7 +84,7 @@ impl Descriptor {
     /// Says whether what it points to is an image or an index of such, as far as the descriptor tells: not an attestation of
     /// BuildKit's, and not an artifact.
     pub(super) fn may_be_image(&self) -> bool {
-        let attestation = self.annotation("vnd.docker.reference.type").is_some()
+        let attestation = self.annotations.as_ref().is_some_and(|annotations| annotations.reference_type.is_some())
             || self.platform.as_ref().is_some_and(Platform::is_unknown);
         // Some name the configuration's type here, of images too.
         let artifact = self.artifact_type.as_deref().is_some_and(|kind| !kind.is_empty() && !is_image_config(kind));
@@ -83,18 +93,14 @@ impl Descriptor {
 
     /// Returns the names that it has: the layout's own, and the one that containerd and BuildKit add.
     pub(super) fn tags(&self) -> Vec<String> {
-        let name = self.annotation("io.containerd.image.name");
-        let tag = self.annotation("org.opencontainers.image.ref.name").filter(|tag| Some(*tag) != name);
-        name.into_iter().chain(tag).map(str::to_owned).collect()
+        let Annotations { image_name, ref_name, .. } = self.annotations.clone().unwrap_or_default();
+        let tag = ref_name.filter(|tag| Some(tag) != image_name.as_ref());
+        image_name.into_iter().chain(tag).collect()
     }
 
     /// Says whether the blob may be fetched from a URL instead.
     pub(super) fn is_elsewhere(&self) -> bool {
-        self.urls.as_ref().is_some_and(|urls| !urls.is_empty())
-    }
-
-    fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.as_ref()?.get(key).map(String::as_str)
+        self.urls.as_ref().is_some_and(|urls| !urls.0.is_empty())
     }
 }
 
@@ -106,8 +112,8 @@ pub(super) struct Document {
     media_type: Option<String>,
     artifact_type: Option<String>,
     config: Option<Descriptor>,
-    pub(super) layers: Option<Vec<Descriptor>>,
-    pub(super) manifests: Option<Vec<Descriptor>>,
+    layers: Option<List<Descriptor>>,
+    pub(super) manifests: Option<List<Descriptor>>,
     fs_layers: Option<IgnoredAny>,
 }
 
@@ -136,11 +142,16 @@ impl Document {
         Ok(document)
     }
 
+    /// Returns the layers of a manifest, base first.
+    pub(super) fn layers(&self) -> &[Descriptor] {
+        self.layers.as_ref().map_or(&[], |layers| &layers.0)
+    }
+
     /// Returns the descriptor of the configuration where this is the manifest of an image, and not of an artifact. Cosign's
     /// signatures have the configuration of an image, but layers that are none.
     pub(super) fn image_config(&self) -> Option<&Descriptor> {
         let artifact = self.artifact_type.as_deref().is_some_and(|kind| !kind.is_empty() && !is_image_config(kind));
-        let layers = self.layers.as_deref().unwrap_or_default().iter().all(|layer| is_layer(&layer.media_type));
+        let layers = self.layers().iter().all(|layer| is_layer(&layer.media_type));
         self.config.as_ref().filter(|config| !artifact && layers && is_image_config(&config.media_type))
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::config::Config;
+use super::list::List;
 use super::medium::Medium;
 use super::platform::Platform;
 use super::reference::{Reference, Selector};
@@ -51,13 +52,13 @@ impl DockerArchive {
             }
             bail!("has no `manifest.json`: not an archive of docker save");
         };
-        let elements: Vec<Box<RawValue>> =
+        let elements: List<Box<RawValue>> =
             serde_json::from_slice(&index).context("manifest.json: not a list of images")?;
         let parse = |(position, raw): (usize, Box<RawValue>)| {
             let entry = serde_json::from_str(raw.get()).with_context(|| format!("manifest.json: image {position}"))?;
             anyhow::Ok((raw, entry))
         };
-        let entries = elements.into_iter().enumerate().map(parse).collect::<Result<_>>()?;
+        let entries = elements.0.into_iter().enumerate().map(parse).collect::<Result<_>>()?;
         Ok(Self { medium, reference, index: index.into(), entries })
     }
 
@@ -174,8 +175,8 @@ impl<'de> Visitor<'de> for EntryVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
         let mut config: Option<String> = None;
-        let mut tags: Option<Option<Vec<String>>> = None;
-        let mut layers: Option<Option<Vec<String>>> = None;
+        let mut tags: Option<Option<List<String>>> = None;
+        let mut layers: Option<Option<List<String>>> = None;
         while let Some(key) = map.next_key::<String>()? {
             let twice = match key.to_ascii_lowercase().as_str() {
                 "config" => config.replace(map.next_value()?).is_some(),
@@ -192,8 +193,8 @@ impl<'de> Visitor<'de> for EntryVisitor {
         }
         Ok(Entry {
             config: config.ok_or_else(|| de::Error::missing_field("Config"))?,
-            tags: tags.flatten().unwrap_or_default(),
-            layers: layers.flatten().unwrap_or_default(),
+            tags: tags.flatten().unwrap_or_default().0,
+            layers: layers.flatten().unwrap_or_default().0,
         })
     }
 }
@@ -226,7 +227,7 @@ mod tests {
             ("{}", "missing field `Config`"),
             (r#"{"Config":null}"#, "expected a string"),
             (r#"{"Config":["a"]}"#, "expected a string"),
-            (r#"{"Config":"a","Layers":"l"}"#, "expected a sequence"),
+            (r#"{"Config":"a","Layers":"l"}"#, "expected a list"),
             (r#"{"Config":"a","config":"b"}"#, "member `config` stands twice"),
             (r#"{"Config":"a","Layers":[],"LAYERS":[]}"#, "member `LAYERS` stands twice"),
         ] {

@@ -109,7 +109,7 @@ impl ImageSource for OciLayout {
             .manifest(descriptor)?
             .ok_or_else(|| anyhow!("{digest}: is the manifest of something else than an image"))?;
         let config = read(&self.medium, &config_descriptor)?;
-        let layers = document.layers.as_deref().unwrap_or_default();
+        let layers = document.layers();
         let parsed =
             Config::parse_or(&config, plain_diff_ids(layers)).with_context(|| config_descriptor.digest.to_string())?;
         super::check_count(layers.len(), &parsed)?;
@@ -192,7 +192,7 @@ impl Walk<'_> {
     fn top(mut self, index: Document) -> Result<Vec<Manifest>> {
         let mut found: Vec<Manifest> = Vec::new();
         let mut known: HashMap<Digest, usize> = HashMap::new();
-        for (position, descriptor) in index.manifests.unwrap_or_default().into_iter().enumerate() {
+        for (position, descriptor) in index.manifests.unwrap_or_default().0.into_iter().enumerate() {
             let tags = descriptor.tags();
             let mut below = Vec::new();
             self.manifests(descriptor, 0, &mut HashSet::new(), &mut below)?;
@@ -244,7 +244,7 @@ impl Walk<'_> {
         let read = || {
             let bytes = read(self.medium, descriptor)?;
             let document = Document::parse(&bytes, Kind::Index)?;
-            anyhow::Ok(document.manifests.unwrap_or_default().into())
+            anyhow::Ok(document.manifests.unwrap_or_default().0.into())
         };
         self.indexes.entry(descriptor.digest).or_insert_with(|| read().ok()).clone()
     }

@@ -117,18 +117,46 @@ pub fn table(image: &Image) -> Table {
     row("uncompressed", human(brief.diff_size));
     row("layers", brief.layer_count.to_string());
     row("history", brief.history_count.to_string());
-    // The members of `config` as they are written: there are too many to choose from.
     let config = image.parsed().config.as_ref().map(|config| config.get());
-    let members = config.and_then(|config| serde_json::from_str::<Members>(config).ok()).unwrap_or_default();
-    for (name, value) in &members {
-        if !matches!(value.get(), "null" | "\"\"" | "false" | "[]" | "{}") {
+    for (name, value) in
+        config.and_then(|config| serde_json::from_str(config).ok()).map(Run::members).unwrap_or_default()
+    {
+        if let Some(value) = value.filter(|value| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}")) {
             row(name, value.get().to_owned());
         }
     }
     table
 }
 
-type Members = std::collections::BTreeMap<String, Box<RawValue>>;
+/// What a table shows of how a container runs, as it is written in the configuration.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Run<'a> {
+    #[serde(borrow)]
+    entrypoint: Option<&'a RawValue>,
+    cmd: Option<&'a RawValue>,
+    env: Option<&'a RawValue>,
+    user: Option<&'a RawValue>,
+    working_dir: Option<&'a RawValue>,
+    exposed_ports: Option<&'a RawValue>,
+    volumes: Option<&'a RawValue>,
+    labels: Option<&'a RawValue>,
+}
+
+impl<'a> Run<'a> {
+    fn members(self) -> [(&'static str, Option<&'a RawValue>); 8] {
+        [
+            ("entrypoint", self.entrypoint),
+            ("cmd", self.cmd),
+            ("env", self.env),
+            ("user", self.user),
+            ("working directory", self.working_dir),
+            ("exposed ports", self.exposed_ports),
+            ("volumes", self.volumes),
+            ("labels", self.labels),
+        ]
+    }
+}
 
 /// Returns the layers for people, base first.
 pub fn layers_table(image: &Image) -> Table {
