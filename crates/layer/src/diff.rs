@@ -11,6 +11,8 @@ mod tree;
 mod upper;
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 pub use compare::compare;

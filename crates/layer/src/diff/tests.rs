@@ -18,7 +18,7 @@ use crate::change::{Body, Entry, LayerPath, Node, Sink};
 
 /// Writes down the changes, one a line.
 #[derive(Default)]
-struct Log(String);
+pub(super) struct Log(pub(super) String);
 
 impl Sink for Log {
     fn put(&mut self, entry: &Entry, body: &mut dyn Body) -> Result<()> {
@@ -56,17 +56,17 @@ impl Sink for Log {
     }
 }
 
-fn open(dir: &Path) -> OwnedFd {
+pub(super) fn open(dir: &Path) -> OwnedFd {
     File::open(dir).unwrap().into()
 }
 
-fn upper(dir: &Path, lowers: &[&Path]) -> Result<String> {
+pub(super) fn upper(dir: &Path, lowers: &[&Path]) -> Result<String> {
     let mut log = Log::default();
     walk_upper(open(dir), lowers.iter().map(|dir| open(dir)).collect(), &mut log)?;
     Ok(log.0)
 }
 
-fn diff(old: &Path, new: &Path) -> Result<String> {
+pub(super) fn diff(old: &Path, new: &Path) -> Result<String> {
     let mut log = Log::default();
     compare(open(old), open(new), &mut log)?;
     Ok(log.0)
@@ -76,7 +76,7 @@ fn node(path: &Path, kind: FileType) {
     mknodat(CWD, path, kind, Mode::from_raw_mode(0o644), makedev(0, 0)).unwrap();
 }
 
-fn mark(path: &Path, name: &str, value: &str) {
+pub(super) fn mark(path: &Path, name: &str, value: &str) {
     setxattr(path, format!("user.{name}"), value.as_bytes(), XattrFlags::empty()).unwrap();
 }
 
@@ -97,7 +97,7 @@ fn tree(names: &[&str]) -> TempDir {
 }
 
 /// Sets all times to one, so that trees made at different moments are equal.
-fn settle(dir: &Path) {
+pub(super) fn settle(dir: &Path) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.is_symlink() {
