@@ -10,7 +10,6 @@ mod expose;
 mod instruction;
 mod lines;
 mod members;
-mod platform;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -22,10 +21,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::change::Time;
 use crate::digest::DiffId;
+use crate::image::Platform;
 use members::Members;
 
 pub use instruction::{Command, Healthcheck, Instruction};
-pub use platform::Platform;
 
 /// What a commit changes in a configuration.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +81,10 @@ pub fn import_config(platform: &Platform, change: &Commit) -> Result<Vec<u8>> {
     let mut scratch = Members::default();
     scratch.write("architecture", &platform.architecture)?;
     scratch.write("os", &platform.os)?;
-    if let Some(variant) = &platform.variant {
-        scratch.write("variant", variant)?;
+    for (name, text) in [("variant", &platform.variant), ("os.version", &platform.os_version)] {
+        if let Some(text) = text {
+            scratch.write(name, text)?;
+        }
     }
     scratch.write("rootfs", &RootFs::default())?;
     serde_json::to_vec(&child(scratch, change)?).context("cannot write the configuration")
