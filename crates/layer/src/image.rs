@@ -12,7 +12,7 @@ mod descriptor;
 mod docker_archive;
 mod list;
 mod medium;
-mod names;
+mod name;
 mod oci_layout;
 mod platform;
 mod reference;
@@ -38,6 +38,7 @@ use medium::Medium;
 use source::ImageSource;
 
 pub use config::{Config, HistoryEntry};
+pub use name::Name;
 pub use platform::Platform;
 pub use reference::{Reference, Selector, Transport};
 

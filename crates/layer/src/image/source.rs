@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::platform::Platform;
 use super::reference::Selector;
-use super::{Image, OpenOptions, names};
+use super::{Image, OpenOptions, name};
 use crate::cli::Absent;
 use crate::digest::{Digest, ImageId};
 
@@ -113,7 +113,7 @@ fn select(source: &dyn ImageSource, candidates: &[Candidate], selector: &Selecto
         Selector::Name(name) => {
             let exact = all(&|_, candidate| candidate.tags.contains(name));
             if exact.is_empty() {
-                return all(&|_, candidate| candidate.tags.iter().any(|tag| names::matches(name, tag)));
+                return all(&|_, candidate| candidate.tags.iter().any(|tag| name::matches(name, tag)));
             }
             exact
         }
