@@ -20,6 +20,7 @@ mod source;
 mod spool;
 pub mod summary;
 mod tar_files;
+pub mod write;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
