@@ -66,6 +66,11 @@ impl LayerPath {
         Ok(Self(path))
     }
 
+    /// Makes a path of components that come from paths.
+    pub(crate) fn of_components(components: &[&[u8]]) -> Self {
+        Self(components.join(&b'/'))
+    }
+
     /// Returns the path of the entry `name` in this directory.
     ///
     /// # Errors
@@ -98,7 +103,7 @@ impl LayerPath {
     }
 
     /// Returns the components from the top.
-    pub fn components(&self) -> impl Iterator<Item = &OsStr> {
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &OsStr> {
         self.0.split(|&b| b == b'/').filter(|part| !part.is_empty()).map(OsStr::from_bytes)
     }
 
@@ -227,6 +232,22 @@ pub trait Body {
     /// # Errors
     /// Whatever reading the source gives; the source ending too soon is [`io::ErrorKind::UnexpectedEof`].
     fn next_run(&mut self) -> io::Result<Option<(u64, &[u8])>>;
+
+    /// Returns where in an archive the content lies, so that it can be read again later; `None` where it comes from elsewhere.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+}
+
+/// Where a content lies in an archive, from its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Offset of the member's own header.
+    pub header: u64,
+    /// Offset of the first byte of content.
+    pub content: u64,
+    /// Whether it lies there in one run, as it does but for files with holes.
+    pub whole: bool,
 }
 
 /// The body of whatever has no content.

@@ -1,4 +1,4 @@
-//! Images where they are: in an archive of `docker save`, in an OCI image layout, or in Docker's data root.
+//! Images where they are: in an archive of `docker save`, or in an OCI image layout.
 //!
 //! A [`Reference`] names an image, [`Image::open`] reads all of it but the layers, which [`Image::open_layer`] opens one by one.
 //! What differs between the media is in one module each, behind [`source::ImageSource`]; identifiers, the pairing with the
@@ -10,7 +10,7 @@
 mod config;
 mod descriptor;
 mod docker_archive;
-mod docker_root;
+mod layer_tar;
 mod list;
 mod medium;
 mod name;
@@ -25,7 +25,9 @@ pub mod write;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -34,7 +36,6 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::change::Escaped;
 use crate::cli::Absent;
 use crate::digest::{Digest, ImageId};
-use crate::docker_root::{Layer, Store};
 use crate::record::LayerRecord;
 
 use medium::Medium;
@@ -66,6 +67,7 @@ pub struct Image {
     tags: Vec<String>,
     reference: Option<OsString>,
     layers: Vec<LayerRecord>,
+    medium: Arc<Medium>,
     /// Where each layer is, in the order of `layers`.
     blobs: Vec<Stored>,
 }
@@ -73,9 +75,7 @@ pub struct Image {
 /// Where a layer's blob is.
 enum Stored {
     /// In the file of this name.
-    Blob(Arc<Medium>, String),
-    /// In Docker's data root, to be put together.
-    Layer(Arc<Store>, Layer),
+    Blob(String),
     /// Not here, only at URLs.
     Elsewhere,
 }
@@ -125,7 +125,7 @@ impl Image {
         self.digest
     }
 
-    /// Returns the medium's list of images as stored: `index.json`, `manifest.json` or `repositories.json`.
+    /// Returns the medium's list of images as stored: `index.json` or `manifest.json`.
     pub fn index(&self) -> Option<&[u8]> {
         self.index.as_deref()
     }
@@ -151,18 +151,26 @@ impl Image {
     /// # Errors
     /// A layer that is not there, and what opening gives.
     pub fn open_layer(&self, index: usize) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.open_blob(index)?))
+    }
+
+    /// Returns the file that holds the blob of a layer, counted from the base, and its place there; `None` where it is not
+    /// stored in one piece.
+    ///
+    /// # Errors
+    /// What [`Image::open_layer`] gives.
+    pub fn open_layer_file(&self, index: usize) -> Result<Option<(Arc<File>, Range<u64>)>> {
+        Ok(Some(self.open_blob(index)?.into_file()))
+    }
+
+    fn open_blob(&self, index: usize) -> Result<medium::Blob> {
         let stored = self.blobs.get(index).with_context(|| format!("has no layer {index}"))?;
-        let (medium, name) = match stored {
-            Stored::Blob(medium, name) => (medium, name),
-            Stored::Layer(store, layer) => return store.open_layer(layer),
-            Stored::Elsewhere => bail!("layer {index} is not in the image, only at URLs"),
-        };
-        let blob = medium.open(name)?.with_context(|| format!("layer {index}: `{name}` is no longer there"))?;
-        Ok(Box::new(blob))
+        let Stored::Blob(name) = stored else { bail!("layer {index} is not in the image, only at URLs") };
+        self.medium.open(name)?.with_context(|| format!("layer {index}: `{name}` is no longer there"))
     }
 }
 
-/// Reads the medium's list of images, `index.json`, `manifest.json` or `repositories.json`, as stored.
+/// Reads the medium's list of images, `index.json` or `manifest.json`, as stored.
 ///
 /// # Errors
 /// What [`Image::open`] gives before it chooses an image.
@@ -172,11 +180,6 @@ pub fn read_index(reference: &Reference, options: &OpenOptions) -> Result<Vec<u8
 
 fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn ImageSource>> {
     let is_directory = !reference.is_stdin() && reference.path.is_dir();
-    let sniffed = is_directory && reference.transport.is_none() && Store::is_at(&reference.path);
-    if sniffed || reference.transport == Some(Transport::DockerRoot) {
-        let exact = Reference { transport: Some(Transport::DockerRoot), ..reference.clone() };
-        return Ok(Box::new(docker_root::DockerRoot::open(exact)?));
-    }
     let medium = if is_directory {
         ensure!(
             reference.transport.is_none_or(|transport| transport == Transport::Oci),
@@ -207,9 +210,7 @@ fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn I
     let known = (!reference.is_stdin()).then_some(exact);
     Ok(match transport {
         Transport::DockerArchive => Box::new(docker_archive::DockerArchive::open(medium, known)?),
-        Transport::Oci | Transport::OciArchive | Transport::DockerRoot => {
-            Box::new(oci_layout::OciLayout::open(medium, known)?)
-        }
+        Transport::Oci | Transport::OciArchive => Box::new(oci_layout::OciLayout::open(medium, known)?),
     })
 }
 

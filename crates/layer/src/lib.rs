@@ -7,6 +7,7 @@
 //! blob --stream::LayerReader--> archive (tar) --+              +--> apply: a plain tree, or one overlayfs lowerdir
 //!                                               +-- change ----+
 //! upperdir, or two trees ----> diff ------------+   (Sink)     +--> archive (tar) --stream::LayerWriter--> blob
+//! stack of layers ----------------------------------------> tree: what is in the merged root, and which layer gave it
 //! image (a medium) --> record (one line a layer) --> digest::ChainId ... --> mount
 //! ```
 //!
@@ -21,7 +22,6 @@ pub mod commit;
 pub mod config;
 pub mod diff;
 pub mod digest;
-pub mod docker_root;
 pub mod image;
 pub mod limits;
 pub mod mount;
@@ -30,4 +30,5 @@ pub mod record;
 pub mod root;
 pub mod stream;
 pub mod tar_split;
+pub mod tree;
 pub mod whiteout;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::input::{Input, Source};
 use super::sparse::Extent;
-use crate::change::Body;
+use crate::change::{Body, Place};
 
 /// How far the content of the current member was read. It outlives [`Content`], so that what was left is skipped.
 #[derive(Default)]
@@ -40,6 +40,7 @@ pub struct Content<'a, I> {
     pub(super) source: &'a mut Source<I>,
     pub(super) progress: &'a mut Progress,
     pub(super) extents: &'a [Extent],
+    pub(super) place: Place,
 }
 
 impl<I: Input> Body for Content<'_, I> {
@@ -59,5 +60,9 @@ impl<I: Input> Body for Content<'_, I> {
         *left -= amount as u64;
         *done += amount as u64;
         Ok(Some((offset, &here[..amount])))
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(self.place)
     }
 }

@@ -1,7 +1,10 @@
 //! Where the bytes of an archive come from: a stream, or a file whose contents can be leapt over.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, Read, Seek};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// A source of an archive's bytes.
 pub trait Input: BufRead {
@@ -46,10 +49,31 @@ impl<R: BufRead> Input for Stream<R> {
     }
 }
 
-/// A file, of which only what is asked for is read: an archive of 2 GB is listed by reading its headers.
+impl<I: Input + ?Sized> Input for Box<I> {
+    fn skip(&mut self, n: u64) -> io::Result<()> {
+        (**self).skip(n)
+    }
+}
+
+/// Bytes of the first read behind a leap. Headers lie far apart in an image archive; a longer read would only fetch more of
+/// what is leapt over next.
+const FIRST_READ: usize = 4 << 10;
+
+/// Bytes of one read at most. Reads grow to it while nothing is leapt over.
+const LAST_READ: usize = 128 << 10;
+
+/// A part of a file, of which only what is asked for is read: an archive of 2 GB is listed by reading its headers. The
+/// file's own offset is neither used nor moved, so several may read the same file.
 pub struct ArchiveFile {
-    reader: BufReader<File>,
-    left: u64,
+    file: Arc<File>,
+    /// Where in the file the next read begins, and where the part ends.
+    next: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    /// What of the buffer is handed out next.
+    at: usize,
+    /// Bytes of the next read.
+    read: usize,
 }
 
 impl ArchiveFile {
@@ -58,9 +82,14 @@ impl ArchiveFile {
     /// # Errors
     /// What asking for the size and the offset gives.
     pub fn new(mut file: File) -> io::Result<Self> {
-        let left = file.metadata()?.len().saturating_sub(file.stream_position()?);
-        // Headers lie far apart in an image archive; a longer read would only fetch more of what is skipped.
-        Ok(Self { reader: BufReader::with_capacity(4096, file), left })
+        let (start, end) = (file.stream_position()?, file.metadata()?.len());
+        Ok(Self::part(Arc::new(file), start..end))
+    }
+
+    /// Reads the bytes of `file` in `range`.
+    pub fn part(file: Arc<File>, range: Range<u64>) -> Self {
+        let Range { start, end } = range;
+        Self { file, next: start, end: end.max(start), buffer: Vec::new(), at: 0, read: FIRST_READ }
     }
 }
 
@@ -74,21 +103,34 @@ impl Read for ArchiveFile {
 
 impl BufRead for ArchiveFile {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let buf = self.reader.fill_buf()?;
-        Ok(&buf[..usize::try_from(self.left).map_or(buf.len(), |left| left.min(buf.len()))])
+        if self.at == self.buffer.len() {
+            let len = usize::try_from(self.end - self.next).map_or(self.read, |left| left.min(self.read));
+            self.buffer.resize(len, 0);
+            self.at = len;
+            let read = self.file.read_at(&mut self.buffer, self.next)?;
+            self.buffer.truncate(read);
+            self.at = 0;
+            self.next += read as u64;
+            self.read = (self.read * 2).min(LAST_READ);
+        }
+        Ok(&self.buffer[self.at..])
     }
 
     fn consume(&mut self, amount: usize) {
-        self.reader.consume(amount);
-        self.left -= amount as u64;
+        self.at += amount;
     }
 }
 
 impl Input for ArchiveFile {
     fn skip(&mut self, n: u64) -> io::Result<()> {
-        let distance = i64::try_from(n).ok().filter(|_| n <= self.left).ok_or_else(cut_short)?;
-        self.reader.seek_relative(distance)?;
-        self.left -= n;
+        let buffered = (self.buffer.len() - self.at) as u64;
+        if n <= buffered {
+            self.at += n as usize;
+            return Ok(());
+        }
+        self.next = self.next.checked_add(n - buffered).filter(|&next| next <= self.end).ok_or_else(cut_short)?;
+        self.at = self.buffer.len();
+        self.read = FIRST_READ;
         Ok(())
     }
 }

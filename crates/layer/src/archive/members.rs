@@ -10,7 +10,7 @@ use super::input::{Input, Source};
 use super::number::{until_nul, whole_seconds};
 use super::pax::{self, Map, Pax, Sparse};
 use super::sparse::{self, Extent, MapParser};
-use crate::change::{Device, Escaped, Time};
+use crate::change::{Device, Escaped, Place, Time};
 use crate::limits;
 
 /// What a member is.
@@ -137,7 +137,9 @@ impl<I: Input> Members<I> {
             return Ok(None);
         }
         let Self { source, member, extents, progress, .. } = self;
-        Ok(Some((member, Content { source, progress, extents })))
+        let Member { header_offset: header, content_offset: content, size, stored, .. } = *member;
+        let place = Place { header, content, whole: size == stored };
+        Ok(Some((member, Content { source, progress, extents, place })))
     }
 
     /// Passes over what is left of the current member.

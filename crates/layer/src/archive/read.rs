@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::input::Stream;
+use super::input::{Input, Stream};
 use super::members::{Kind, Member, Members};
 use crate::change::{Body, Device, Entry, Escaped, LayerPath, Meta, NoBody, Node, Sink};
 use crate::whiteout::{self, Name};
@@ -27,7 +27,15 @@ pub struct Stats {
 /// # Errors
 /// What reading and the sink give, what [`Members`] refuses, and members that no layer has. Each names the entry.
 pub fn read_tar(input: impl BufRead, sink: &mut dyn Sink) -> Result<Stats> {
-    let mut members = Members::new(Stream(input));
+    read_archive(Stream(input), sink)
+}
+
+/// Reads a layer's tar as [`read_tar`] does, and leaps over what the sink does not read where the input can.
+///
+/// # Errors
+/// What [`read_tar`] gives.
+pub fn read_archive(input: impl Input, sink: &mut dyn Sink) -> Result<Stats> {
+    let mut members = Members::new(input);
     let mut stats = Stats::default();
     while let Some((member, mut content)) = members.next_member()? {
         stats.entries += 1;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -81,6 +82,12 @@ impl Blob {
     /// Returns the number of bytes that are left to read: all, before the first read.
     pub(super) fn size(&self) -> u64 {
         self.left
+    }
+
+    /// Returns the file and the place in it of what is left to read.
+    pub(super) fn into_file(self) -> (Arc<File>, Range<u64>) {
+        let range = self.at..self.at.saturating_add(self.left);
+        (self.file, range)
     }
 
     /// Reads a document, of at most [`limits::JSON_DOCUMENT`] bytes.
