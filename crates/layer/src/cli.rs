@@ -99,8 +99,14 @@ fn stdout_errors(err: &Error) -> impl Iterator<Item = &StdoutError> {
 
 /// Prints an error as one line on stderr and returns its status.
 pub fn report(err: &Error) -> Status {
-    warn(&format!("{err:#}"));
+    warn(&message(err));
     Status::of(err)
+}
+
+/// Returns what is said of an error. That stdout cannot be written to is no trouble of the operand at hand.
+fn message(err: &Error) -> String {
+    let stdout = stdout_errors(err).next();
+    stdout.map_or_else(|| format!("{err:#}"), StdoutError::to_string)
 }
 
 /// Reports an error of one operand, so that the run can go on with the next.
@@ -246,5 +252,13 @@ mod tests {
         assert!(reader_gone(&Error::from(stdout_error(pipe())).context("x")));
         assert!(!reader_gone(&Error::from(pipe())));
         assert!(!reader_gone(&Error::from(stdout_error(io::Error::other("full")))));
+    }
+
+    #[test]
+    fn an_operand_is_not_blamed_for_stdout() {
+        let full = || stdout_error(io::Error::from_raw_os_error(28));
+        let said = "<stdout>: cannot write: No space left on device (os error 28)";
+        assert_eq!(message(&Error::from(full()).context("layer.tar")), said);
+        assert_eq!(message(&anyhow!("no").context("layer.tar")), "layer.tar: no");
     }
 }
