@@ -333,3 +333,148 @@ commit() { layer-commit "$@" >layer.tar; }
 	try 2 layer-commit --compress xz dir
 	has "$stderr" 'expected `none`'
 }
+
+# base_image [FORM]: makes base.img of two layers.
+base_image() {
+	mkdir -p one/bin two/etc
+	echo sh >one/bin/sh
+	echo motd >two/etc/motd
+	layer_tar one.tar one
+	layer_tar two.tar two
+	"${@:-docker_archive}" --tag base:1 --config '{"author":"them","config":{"Cmd":["/bin/sh"],"Env":["A=1"]}}' \
+		base.img one.tar two.tar
+}
+
+# member ARCHIVE NAME: prints a file of the archive.
+member() { tar -xOf "$1" "$2"; }
+
+config_of() { member "$1" "$(member "$1" manifest.json | jq -r '.[0].Config')"; }
+
+# Every blob has the digest that is its name, and what the two lists of the image say is the same.
+well_formed() {
+	local blob
+	for blob in $(tar tf "$1" | grep 'blobs/sha256/.'); do
+		is "$(member "$1" "$blob" | sha256)" "sha256:${blob##*/}"
+	done
+	local manifest
+	manifest=$(member "$1" index.json | jq -r '.manifests[0].digest | sub("sha256:"; "blobs/sha256/")')
+	is "$(member "$1" "$manifest" | jq -r '.config, .layers[] | .digest | sub("sha256:"; "blobs/sha256/")')" \
+		"$(member "$1" manifest.json | jq -r '.[0] | .Config, .Layers[]')"
+}
+
+@test "an image is the one below, its blobs unchanged, and the layer on top" {
+	local form
+	mkdir -p upper/etc
+	echo hello >upper/etc/motd
+	layer-commit upper >layer.tar
+	for form in docker_archive docker_archive_25 'docker_archive_25 --compress gzip' 'oci_archive --compress zstd' oci_layout; do
+		# shellcheck disable=SC2086
+		rm -rf base.img && base_image $form
+		layer-commit upper --onto base.img -a me -m 'say hello' -c 'ENV B=2' -c 'CMD ["/bin/cat", "/etc/motd"]' \
+			--created-by 'echo hello' -t new -t host.example:5000/group/new:2 --record record >new.img
+		well_formed new.img
+		is "$(config_of new.img | jq -c '.config.Cmd, .config.Env, .author, .comment, .history[-1].created_by')" \
+			"$(printf '%s\n' '["/bin/cat","/etc/motd"]' '["A=1","B=2"]' '"me"' '"say hello"' '"echo hello"')"
+		is "$(config_of new.img | jq -r '.rootfs.diff_ids[]')" "$(sha256 one.tar; sha256 two.tar; sha256 layer.tar)"
+		is "$(config_of new.img | jq '.history | length')" 3
+		is "$(member new.img manifest.json | jq -c '.[0].RepoTags')" '["new:latest","host.example:5000/group/new:2"]'
+		is "$(jq -r '.parent, .chainId' record)" \
+			"$(chain_ids "$(sha256 one.tar)" "$(sha256 two.tar)" "$(sha256 layer.tar)" | tail -n 2)"
+		case $form in
+		*gzip*) member new.img "$(member new.img manifest.json | jq -r '.[0].Layers[1]')" | gzip -dc | cmp - two.tar ;;
+		esac
+	done
+}
+
+@test "an image's time is that of its newest file, and the same input gives the same bytes" {
+	base_image
+	mkdir upper
+	touch -d @1900000000 upper/f
+	layer-commit upper --onto base.img >one.img
+	is "$(config_of one.img | jq -r '.created, .history[-1].created')" "$(printf '2030-03-17T17:46:40Z\n%.0s' 1 2)"
+	TZ=Asia/Tokyo layer-commit upper --onto base.img | cmp - one.img
+	touch -d @1000000000 upper/f
+	layer-commit upper --onto base.img >old.img
+	is "$(config_of old.img | jq -r .created)" "$(jq -r .created base.img.config)"
+	SOURCE_DATE_EPOCH=1500000000 layer-commit upper --onto base.img >cut.img
+	is "$(config_of cut.img | jq -r .created)" 2017-07-14T02:40:00Z
+}
+
+@test "no changes make no layer but an entry of the history" {
+	base_image
+	mkdir upper
+	layer-commit upper --onto base.img -c 'USER 5' --record record >new.img
+	well_formed new.img
+	is "$(config_of new.img | jq -c '.config.User, (.rootfs.diff_ids | length), .history[-1].empty_layer')" \
+		"$(printf '%s\n' '"5"' 2 true)"
+	[ ! -s record ]
+}
+
+@test "a damaged blob below, and an image that is not there, are status 1" {
+	mkdir upper
+	touch upper/f
+	base_image oci_layout
+	local blob
+	blob=base.img/blobs/sha256/$(sha256sum <two.tar | cut -d' ' -f1)
+	printf X | dd of="$blob" bs=1 seek=600 conv=notrunc status=none
+	try 1 bash -c 'layer-commit upper --onto base.img >new.img'
+	is "$stderr" "layer-commit: base.img: layer 1: digest is $(sha256 "$blob"), expected $(sha256 two.tar)"
+	try 1 layer-commit upper --onto base.img:nosuch
+	is "$output" ''
+	has "$stderr" 'layer-commit: base.img:nosuch: '
+}
+
+@test "a root's tar becomes an image" {
+	mkdir -p root/bin
+	echo sh >root/bin/sh
+	touch -d @1700000000 root/bin/sh root/bin root
+	layer_tar root.tar root
+	gzip -k root.tar
+	local input
+	for input in root.tar root.tar.gz; do
+		layer-commit --import --platform linux/arm/v7 -c 'CMD /bin/sh' -m imported -t mine --record record <"$input" >"$input.img"
+	done
+	cmp root.tar.img root.tar.gz.img
+	well_formed root.tar.img
+	is "$(config_of root.tar.img | jq -c '.os, .architecture, .variant, .config.Cmd, .created, .rootfs.diff_ids')" \
+		"$(printf '%s\n' '"linux"' '"arm"' '"v7"' '["/bin/sh","-c","/bin/sh"]' '"2023-11-14T22:13:20Z"' "[\"$(sha256 root.tar)\"]")"
+	is "$(jq -r '.diffId, .chainId' record)" "$(sha256 root.tar; sha256 root.tar)"
+	is "$(jq -r .entries record)" "$(tar tf root.tar | wc -l)"
+	try 2 layer-commit --import </dev/null
+	says 'layer-commit: <stdin>: is empty, expected a tar'
+	try 2 layer-commit --import <<<text
+	is "$output" ''
+	xz -k root.tar
+	try 2 layer-commit --import <root.tar.xz
+	has "$stderr" 'compressed with xz'
+}
+
+@test "skopeo and umoci take the archive" {
+	requires skopeo umoci
+	base_image
+	mkdir -p upper/etc
+	echo hello >upper/etc/motd
+	layer-commit upper --onto base.img -t new:1 >new.img
+	is "$(skopeo inspect docker-archive:new.img | jq -c .Layers)" "$(config_of new.img | jq -c .rootfs.diff_ids)"
+	is "$(skopeo inspect --raw oci-archive:new.img | jq -c '[.layers[].digest]')" "$(config_of new.img | jq -c .rootfs.diff_ids)"
+	mkdir layout && tar -C layout -xf new.img
+	try umoci unpack --rootless --image layout:1 bundle
+	is "$(cat bundle/rootfs/etc/motd)" hello
+}
+
+@test "options of an image need one, and are checked before anything is written" {
+	base_image
+	mkdir upper
+	try 2 layer-commit upper -m text
+	has "$stderr" '--onto'
+	try 2 layer-commit upper --onto base.img -c 'RUN true'
+	is "$output" ''
+	has "$stderr" RUN
+	try 2 layer-commit upper --onto base.img -t UPPER
+	is "$output" ''
+	try 2 layer-commit upper --onto missing.img
+	is "$output" ''
+	has "$stderr" 'layer-commit: missing.img: '
+	try 2 layer-commit --import upper
+	is "$output" ''
+}

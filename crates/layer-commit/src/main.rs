@@ -2,15 +2,19 @@
 
 mod args;
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
-use layer::cli::{self, Lines, Status};
-use layer::commit::{Changes, Layer};
-use layer::config::time;
+use layer::change::Time;
+use layer::cli::{self, Lines, Progress, Status};
+use layer::commit::{Changes, Layer, NewImage, Spooled};
+use layer::config::{Instruction, time};
+use layer::image::{Image, OpenOptions, Platform, Reference};
 
 use args::Args;
 
@@ -20,33 +24,56 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Status> {
     let args = Args::parse();
-    let record = args.record.as_ref().map(|file| create(file)).transpose()?;
+    let record = args.record.as_ref().map(|file| File::create(file).with_context(|| cli::name(file))).transpose()?;
     let name = args.diff.get(1).or(args.dir.as_ref()).map_or_else(|| "<stdin>".to_owned(), |dir| cli::name(dir));
-    let layer = commit(&args).with_context(|| name.clone())?;
+    let layer = commit(&args, &name)?;
     for socket in &layer.sockets {
         cli::warn(&format!("{name}: {socket}: is a socket, left out"));
     }
-    if let Some(file) = record {
+    if let (Some(file), true) = (record, layer.is_written) {
         let mut out = Lines::to(file);
         out.write(&layer.record).and_then(|()| out.flush()).context("--record: cannot write")?;
     }
     Ok(Status::Success)
 }
 
-fn create(file: &Path) -> Result<File> {
-    File::create(file).with_context(|| format!("{}: cannot create", cli::name(file)))
-}
-
-fn commit(args: &Args) -> Result<Layer> {
+/// Writes what was asked for to stdout and returns its new layer. `name` is how messages name the changes.
+fn commit(args: &Args, name: &str) -> Result<Layer> {
     let latest = time::source_date_epoch()?;
     let stdout = cli::binary_stdout()?;
-    Ok(changes(args)?.write(stdout, args.compress, latest)?.1)
+    let said = said(args, latest)?;
+    let parent = args.onto.as_ref().map(|onto| open(args, onto).with_context(|| onto.display().to_string()));
+    let parent = parent.transpose()?;
+    let changes = changes(args).with_context(|| name.to_owned())?;
+    if !args.import && parent.is_none() {
+        return Ok(changes.write(stdout, args.compress, latest).with_context(|| name.to_owned())?.1);
+    }
+    let top = Spooled::new(changes, args.compress, latest).with_context(|| name.to_owned())?;
+    let out = BufWriter::with_capacity(256 << 10, stdout);
+    match (parent, &args.onto) {
+        (Some(parent), Some(onto)) => {
+            said.write_onto(&parent, top, out, &Progress::new(args.quiet)).with_context(|| onto.display().to_string())
+        }
+        _ => said.write_import(&args.platform.clone().unwrap_or_else(Platform::host), top, out),
+    }
 }
 
 fn changes(args: &Args) -> Result<Changes> {
     Ok(match (&args.dir, args.diff.as_slice()) {
         (Some(dir), _) => Changes::of_directory(dir, args.lowers.clone())?,
         (None, [old, new]) => Changes::Trees { old: old.clone(), new: new.clone() },
-        (None, _) => bail!("nothing to commit"),
+        (None, _) => Changes::Tar(cli::open(Path::new("-"))?),
     })
+}
+
+fn said(args: &Args, latest: Option<Time>) -> Result<NewImage> {
+    let (author, comment, created_by) = (args.author.clone(), args.message.clone(), args.created_by.clone());
+    let instructions = args.changes.iter().map(|change| Instruction::parse(change)).collect::<Result<Vec<_>>>();
+    let instructions = instructions.context("--change")?.concat();
+    Ok(NewImage { author, comment, created_by, instructions, names: args.tags.clone(), latest })
+}
+
+fn open(args: &Args, onto: &OsStr) -> Result<Image> {
+    let options = OpenOptions { platform: args.platform.clone(), ..OpenOptions::default() };
+    Image::open(&Reference::parse(onto)?, &options)
 }

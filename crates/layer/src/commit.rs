@@ -2,6 +2,8 @@
 //!
 //! Nothing here looks at a clock. An image's time is the newest of what it holds, so the same input gives the same bytes.
 
+mod image;
+
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use crate::diff;
 use crate::mount::Mount;
 use crate::record::LayerRecord;
 use crate::stream::{Encoding, LayerReader, LayerWriter, Tee};
+
+pub use image::{NewImage, Spooled};
 
 /// Where the changes of a layer come from.
 pub enum Changes {
@@ -46,13 +50,8 @@ pub struct Layer {
     pub newest: Option<Time>,
     /// Sockets that were left out.
     pub sockets: Vec<LayerPath>,
-}
-
-impl Layer {
-    /// Says whether the layer changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.record.entries == Some(0)
-    }
+    /// The blob is in what was written. One that changes nothing is not in an image.
+    pub is_written: bool,
 }
 
 impl Changes {
@@ -81,7 +80,7 @@ impl Changes {
     /// What reading the changes, compressing and writing give, [`diff::walk_upper`] and [`diff::compare`] say what.
     pub fn write<W: Write>(self, out: W, encoding: Encoding, latest: Option<Time>) -> Result<(W, Layer)> {
         let mut blob = LayerWriter::new(out, encoding)?;
-        let mut layer = Layer::default();
+        let mut layer = Layer { is_written: true, ..Layer::default() };
         let entries;
         if let Self::Tar(input) = self {
             let mut noted = Noted { sink: None, latest, newest: None, entries: 0 };

@@ -1,4 +1,4 @@
-//! Images where they are: in an archive of `docker save`, or in an OCI image layout.
+//! Images where they are: in an archive of `docker save`, in an OCI image layout, or in Docker's data root.
 //!
 //! A [`Reference`] names an image, [`Image::open`] reads all of it but the layers, which [`Image::open_layer`] opens one by one.
 //! What differs between the media is in one module each, behind [`source::ImageSource`]; identifiers, the pairing with the
@@ -10,6 +10,7 @@
 mod config;
 mod descriptor;
 mod docker_archive;
+mod docker_root;
 mod layer_tar;
 mod list;
 mod medium;
@@ -36,6 +37,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::change::Escaped;
 use crate::cli::Absent;
 use crate::digest::{Digest, ImageId};
+use crate::docker_root::{Layer, Store};
 use crate::record::LayerRecord;
 
 use medium::Medium;
@@ -67,7 +69,6 @@ pub struct Image {
     tags: Vec<String>,
     reference: Option<OsString>,
     layers: Vec<LayerRecord>,
-    medium: Arc<Medium>,
     /// Where each layer is, in the order of `layers`.
     blobs: Vec<Stored>,
 }
@@ -75,7 +76,9 @@ pub struct Image {
 /// Where a layer's blob is.
 enum Stored {
     /// In the file of this name.
-    Blob(String),
+    Blob(Arc<Medium>, String),
+    /// In Docker's data root, to be put together.
+    Layer(Arc<Store>, Layer),
     /// Not here, only at URLs.
     Elsewhere,
 }
@@ -125,7 +128,7 @@ impl Image {
         self.digest
     }
 
-    /// Returns the medium's list of images as stored: `index.json` or `manifest.json`.
+    /// Returns the medium's list of images as stored: `index.json`, `manifest.json` or `repositories.json`.
     pub fn index(&self) -> Option<&[u8]> {
         self.index.as_deref()
     }
@@ -151,7 +154,10 @@ impl Image {
     /// # Errors
     /// A layer that is not there, and what opening gives.
     pub fn open_layer(&self, index: usize) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(self.open_blob(index)?))
+        match self.stored(index)? {
+            Stored::Layer(store, layer) => store.open_layer(layer),
+            stored => Ok(Box::new(stored.open_blob(index)?)),
+        }
     }
 
     /// Returns the file that holds the blob of a layer, counted from the base, and its place there; `None` where it is not
@@ -160,17 +166,26 @@ impl Image {
     /// # Errors
     /// What [`Image::open_layer`] gives.
     pub fn open_layer_file(&self, index: usize) -> Result<Option<(Arc<File>, Range<u64>)>> {
-        Ok(Some(self.open_blob(index)?.into_file()))
+        match self.stored(index)? {
+            Stored::Layer(..) => Ok(None),
+            stored => Ok(Some(stored.open_blob(index)?.into_file())),
+        }
     }
 
-    fn open_blob(&self, index: usize) -> Result<medium::Blob> {
-        let stored = self.blobs.get(index).with_context(|| format!("has no layer {index}"))?;
-        let Stored::Blob(name) = stored else { bail!("layer {index} is not in the image, only at URLs") };
-        self.medium.open(name)?.with_context(|| format!("layer {index}: `{name}` is no longer there"))
+    fn stored(&self, index: usize) -> Result<&Stored> {
+        self.blobs.get(index).with_context(|| format!("has no layer {index}"))
     }
 }
 
-/// Reads the medium's list of images, `index.json` or `manifest.json`, as stored.
+impl Stored {
+    /// Opens the file of the layer `index`.
+    fn open_blob(&self, index: usize) -> Result<medium::Blob> {
+        let Stored::Blob(medium, name) = self else { bail!("layer {index} is not in the image, only at URLs") };
+        medium.open(name)?.with_context(|| format!("layer {index}: `{name}` is no longer there"))
+    }
+}
+
+/// Reads the medium's list of images, `index.json`, `manifest.json` or `repositories.json`, as stored.
 ///
 /// # Errors
 /// What [`Image::open`] gives before it chooses an image.
@@ -180,6 +195,11 @@ pub fn read_index(reference: &Reference, options: &OpenOptions) -> Result<Vec<u8
 
 fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn ImageSource>> {
     let is_directory = !reference.is_stdin() && reference.path.is_dir();
+    let sniffed = is_directory && reference.transport.is_none() && Store::is_at(&reference.path);
+    if sniffed || reference.transport == Some(Transport::DockerRoot) {
+        let exact = Reference { transport: Some(Transport::DockerRoot), ..reference.clone() };
+        return Ok(Box::new(docker_root::DockerRoot::open(exact)?));
+    }
     let medium = if is_directory {
         ensure!(
             reference.transport.is_none_or(|transport| transport == Transport::Oci),
@@ -210,7 +230,9 @@ fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn I
     let known = (!reference.is_stdin()).then_some(exact);
     Ok(match transport {
         Transport::DockerArchive => Box::new(docker_archive::DockerArchive::open(medium, known)?),
-        Transport::Oci | Transport::OciArchive => Box::new(oci_layout::OciLayout::open(medium, known)?),
+        Transport::Oci | Transport::OciArchive | Transport::DockerRoot => {
+            Box::new(oci_layout::OciLayout::open(medium, known)?)
+        }
     })
 }
 

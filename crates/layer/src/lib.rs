@@ -22,6 +22,7 @@ pub mod commit;
 pub mod config;
 pub mod diff;
 pub mod digest;
+pub mod docker_root;
 pub mod image;
 pub mod limits;
 pub mod mount;

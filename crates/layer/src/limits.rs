@@ -44,6 +44,19 @@ pub const ARCHIVE_NAMES: usize = 16 << 20;
 /// KiB of memory that decoding an xz stream may take: what `xz -9` needs, and a little more.
 pub const XZ_MEMORY_KIB: u32 = 80 << 10;
 
+/// Bytes of a file of Docker's data root that holds identifiers alone: the longest, overlay2's `lower`, has 29 a layer; paths
+/// may stand there in place of them.
+pub const STORE_LINE: u64 = 1 << 20;
+
+/// Names in one directory of Docker's data root.
+pub const STORE_NAMES: usize = 1 << 20;
+
+/// Layers that may stand on one another in Docker's data root, whose daemon makes no more than 125.
+pub const STORE_DEPTH: usize = 1 << 10;
+
+/// Characters of an identifier out of Docker's data root that a message shows.
+pub const STORE_ID_SHOWN: usize = 80;
+
 /// Entries that the layers of one stack may have together, and paths that they may speak of: 16 million.
 pub const TREE_ENTRIES: usize = 1 << 24;
 

@@ -88,7 +88,8 @@ pub(crate) fn name_member<M: SerializeMap>(map: &mut M, key: &str, value: &Optio
     }
 }
 
-fn to_base64(name: &OsStr) -> String {
+/// Returns bytes as records hold those that are no UTF-8.
+pub(crate) fn to_base64(name: &OsStr) -> String {
     base64::engine::general_purpose::STANDARD.encode(name.as_bytes())
 }
 
@@ -163,6 +164,25 @@ impl LayerRecord {
     /// `member` is missing; `name` is how the message names it.
     pub fn require<'a, T>(member: &'a Option<T>, name: &str) -> Result<&'a T> {
         member.as_ref().with_context(|| format!("not a layer record: missing member `{name}`"))
+    }
+
+    /// Adds a member that the other tools pass on, or changes it.
+    ///
+    /// # Errors
+    /// A value that JSON does not have.
+    pub fn set_member(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
+        let value = serde_json::value::to_raw_value(value)?;
+        match self.rest.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => *old = value,
+            None => self.rest.push((name.to_owned(), value)),
+        }
+        Ok(())
+    }
+
+    /// Returns a member that was set with [`LayerRecord::set_member`]; `None` where it is missing or means something else.
+    pub fn member<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let (_, value) = self.rest.iter().find(|(key, _)| key == name)?;
+        serde_json::from_str(value.get()).ok()
     }
 }
 

@@ -9,9 +9,9 @@
 
 mod assemble;
 
-use std::cell::Cell;
 use std::io::{self, BufReader, Read, Write};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
@@ -165,24 +165,26 @@ impl<W: Write> Writer<W> {
 /// Reads the entries of a file, each bounded by [`limits::TAR_SPLIT_ENTRY`].
 pub struct Entries<R: Read> {
     lines: StreamDeserializer<'static, IoRead<BufReader<Budget<MultiGzDecoder<R>>>>, Line>,
-    left: Rc<Cell<u64>>,
+    left: Arc<AtomicU64>,
     index: u64,
 }
 
-/// A reader that fails when one entry asks for more than it may have.
+/// A reader that fails when one entry asks for more than it may have. The count is shared with the entries above, which may
+/// be read in another thread than the one that made them.
 struct Budget<R> {
     input: R,
-    left: Rc<Cell<u64>>,
+    left: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Budget<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.left.get() == 0 {
+        if self.left.load(Ordering::Relaxed) == 0 {
             let message = format!("an entry is longer than {} bytes", limits::TAR_SPLIT_ENTRY);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let read = self.input.read(buf)?;
-        self.left.set(self.left.get().saturating_sub(read as u64));
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(read as u64), Ordering::Relaxed);
         Ok(read)
     }
 }
@@ -190,14 +192,14 @@ impl<R: Read> Read for Budget<R> {
 impl<R: Read> Entries<R> {
     /// Reads the gzipped file `input`.
     pub fn new(input: R) -> Self {
-        let left = Rc::new(Cell::new(limits::TAR_SPLIT_ENTRY));
-        let budget = Budget { input: MultiGzDecoder::new(input), left: Rc::clone(&left) };
+        let left = Arc::new(AtomicU64::new(limits::TAR_SPLIT_ENTRY));
+        let budget = Budget { input: MultiGzDecoder::new(input), left: Arc::clone(&left) };
         Self { lines: StreamDeserializer::new(IoRead::new(BufReader::new(budget))), left, index: 0 }
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>> {
         loop {
-            self.left.set(limits::TAR_SPLIT_ENTRY);
+            self.left.store(limits::TAR_SPLIT_ENTRY, Ordering::Relaxed);
             let Some(line) = self.lines.next() else { return Ok(None) };
             self.index += 1;
             let entry = line.map_err(anyhow::Error::from).and_then(Line::entry);

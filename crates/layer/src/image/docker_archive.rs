@@ -105,6 +105,7 @@ impl ImageSource for DockerArchive {
             tags: entry.tags.clone(),
             positions: vec![position],
             digest: None,
+            intermediate: false,
         };
         self.entries.iter().enumerate().map(candidate).collect()
     }
@@ -143,8 +144,7 @@ impl ImageSource for DockerArchive {
             index: Some(Arc::clone(&self.index)),
             tags: entry.tags.clone(),
             reference,
-            medium: Arc::clone(&self.medium),
-            blobs: entry.layers.iter().cloned().map(Stored::Blob).collect(),
+            blobs: entry.layers.iter().map(|name| Stored::Blob(Arc::clone(&self.medium), name.clone())).collect(),
         })
     }
 }

@@ -78,6 +78,7 @@ impl ImageSource for OciLayout {
             tags: manifest.tags.clone(),
             positions: manifest.positions.clone(),
             digest: Some(manifest.descriptor.digest),
+            intermediate: false,
         };
         self.manifests.iter().map(candidate).collect()
     }
@@ -136,7 +137,6 @@ impl ImageSource for OciLayout {
             index: Some(Arc::clone(&self.index)),
             tags: tags.clone(),
             reference: image,
-            medium: Arc::clone(&self.medium),
             blobs,
         })
     }
@@ -166,7 +166,7 @@ fn plain_diff_ids(layers: &[Descriptor]) -> Option<Vec<DiffId>> {
 }
 
 /// Finds the blob of a layer without reading it. One that is elsewhere by its own word, at a URL, may be missing.
-fn locate(medium: &Medium, layer: &Descriptor) -> Result<Stored> {
+fn locate(medium: &Arc<Medium>, layer: &Descriptor) -> Result<Stored> {
     let name = blob_name(&layer.digest);
     let locate = || {
         match medium.open(&name)? {
@@ -174,7 +174,7 @@ fn locate(medium: &Medium, layer: &Descriptor) -> Result<Stored> {
             None if layer.is_elsewhere() => return Ok(Stored::Elsewhere),
             None => bail!("is not in the layout"),
         }
-        anyhow::Ok(Stored::Blob(name.clone()))
+        anyhow::Ok(Stored::Blob(Arc::clone(medium), name.clone()))
     };
     locate().with_context(|| layer.digest.to_string())
 }

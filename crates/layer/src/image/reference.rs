@@ -18,10 +18,12 @@ pub enum Transport {
     Oci,
     /// An OCI image layout in a tar.
     OciArchive,
+    /// Docker's data root, a directory.
+    DockerRoot,
 }
 
 impl Transport {
-    const ALL: [Transport; 3] = [Self::DockerArchive, Self::Oci, Self::OciArchive];
+    const ALL: [Transport; 4] = [Self::DockerArchive, Self::Oci, Self::OciArchive, Self::DockerRoot];
 
     /// Returns the name in front of the colon.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Transport {
             Self::DockerArchive => "docker-archive",
             Self::Oci => "oci",
             Self::OciArchive => "oci-archive",
+            Self::DockerRoot => "docker-root",
         }
     }
 }
@@ -159,7 +162,7 @@ fn refuse_transport(path: &Path) -> Result<()> {
     let word = bytes.len() > 1 && bytes.iter().all(|b| b.is_ascii_lowercase() || *b == b'-');
     if word {
         bail!(
-            "there is no file `{}` and no such transport (expected docker-archive, oci or oci-archive)",
+            "there is no file `{}` and no such transport (expected docker-archive, oci, oci-archive or docker-root)",
             Escaped(bytes)
         );
     }
@@ -176,7 +179,7 @@ mod tests {
 
     #[test]
     fn transport_path_and_selector_are_told_apart() {
-        use Transport::{DockerArchive, Oci, OciArchive};
+        use Transport::{DockerArchive, DockerRoot, Oci, OciArchive};
         let name = |text: &str| Some(Selector::Name(text.to_owned()));
         for (text, there, transport, path, selector) in [
             ("a.tar", &["a.tar"][..], None, "a.tar", None),
@@ -189,6 +192,7 @@ mod tests {
             ("docker-archive:a.tar:alpine:3.10", &["a.tar"], Some(DockerArchive), "a.tar", name("alpine:3.10")),
             ("docker-archive:a.tar:@2", &[], Some(DockerArchive), "a.tar", Some(Selector::Position(2))),
             ("oci:/l:sha256:0a", &["/l"], Some(Oci), "/l", Some(Selector::Digest("0a".into()))),
+            ("docker-root:/d:a:1", &["/d"], Some(DockerRoot), "/d", name("a:1")),
             ("oci-archive:l.tar:x/y:1", &[], Some(OciArchive), "l.tar", name("x/y:1")),
             // Colons in the path: what exists decides, the longest first.
             ("oci:/a:b", &["/a:b"], Some(Oci), "/a:b", None),

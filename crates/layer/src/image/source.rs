@@ -36,6 +36,8 @@ pub(super) struct Candidate {
     pub(super) positions: Vec<usize>,
     /// The manifest's digest, where the medium has manifests.
     pub(super) digest: Option<Digest>,
+    /// It is only a step of the way to another image: it is not meant where nothing is said, and not listed.
+    pub(super) intermediate: bool,
 }
 
 /// Loads the one image that `selector` and `options` mean.
@@ -47,6 +49,8 @@ pub(super) fn load_one(source: &dyn ImageSource, selector: Option<&Selector>, op
         if chosen.is_empty() {
             bail!(absent(source, &candidates, &format!("`{selector}`")));
         }
+    } else {
+        chosen.retain(|&at| !candidates[at].intermediate);
     }
     if chosen.len() > 1 {
         // What cannot be read stays, to be reported by whoever asks for it.
@@ -76,8 +80,9 @@ pub(super) fn load_all(
 ) -> Result<Vec<Image>> {
     let candidates = source.candidates();
     let mut chosen: Vec<usize> = (0..candidates.len()).collect();
-    if let Some(selector) = selector {
-        chosen = select(source, &candidates, selector);
+    match selector {
+        Some(selector) => chosen = select(source, &candidates, selector),
+        None => chosen.retain(|&at| !candidates[at].intermediate),
     }
     if chosen.iter().any(|&at| source.is_present(at)) {
         chosen.retain(|&at| source.is_present(at));
@@ -108,20 +113,22 @@ fn select(source: &dyn ImageSource, candidates: &[Candidate], selector: &Selecto
     let all = |hold: &dyn Fn(usize, &Candidate) -> bool| -> Vec<usize> {
         candidates.iter().enumerate().filter(|(at, candidate)| hold(*at, candidate)).map(|(at, _)| at).collect()
     };
+    let by_id = |digits: &str| all(&|at, _| matches!(source.id(at), Ok(Some(id)) if id.hex().starts_with(digits)));
     match selector {
         Selector::Position(position) => all(&|_, candidate| candidate.positions.contains(position)),
         Selector::Name(name) => {
             let exact = all(&|_, candidate| candidate.tags.contains(name));
-            if exact.is_empty() {
-                return all(&|_, candidate| candidate.tags.iter().any(|tag| name::matches(name, tag)));
-            }
-            exact
+            let or = |found: Vec<usize>, more: &dyn Fn() -> Vec<usize>| if found.is_empty() { more() } else { found };
+            let tagged = || all(&|_, candidate| candidate.tags.iter().any(|tag| name::matches(name, tag)));
+            // As `docker` has it, an ImageID goes without its algorithm where nothing has that name.
+            let is_hex = name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            or(or(exact, &tagged), &|| if is_hex { by_id(name) } else { Vec::new() })
         }
         Selector::Digest(digits) => {
             let manifests =
                 all(&|_, candidate| candidate.digest.is_some_and(|digest| digest.hex().starts_with(digits)));
             if manifests.is_empty() {
-                return all(&|at, _| matches!(source.id(at), Ok(Some(id)) if id.hex().starts_with(digits)));
+                return by_id(digits);
             }
             manifests
         }
@@ -166,7 +173,10 @@ fn list(source: &dyn ImageSource, candidates: &[Candidate], chosen: &[usize]) ->
         let name = match (&candidates[at].tags[..], candidates[at].digest) {
             ([tag, ..], _) => tag.clone(),
             ([], Some(digest)) => format!("sha256:{}", &digest.hex()[..12]),
-            ([], None) => format!("@{at}"),
+            ([], None) => match (&candidates[at].positions[..], source.id(at)) {
+                ([], Ok(Some(id))) => format!("sha256:{}", &id.hex()[..12]),
+                _ => format!("@{at}"),
+            },
         };
         let platform = source.platform(at).ok().flatten().map(|platform| format!(" {platform}"));
         name + &platform.unwrap_or_default()

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Error, Result, ensure};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use super::{Checksum, Entries, Entry, check_size};
 use crate::change::{Escaped, LayerPath};
@@ -18,6 +19,7 @@ use crate::digest;
 pub struct Assembly<R: Read> {
     entries: Entries<R>,
     layer: OwnedFd,
+    resolve: ResolveFlags,
     current: Source,
 }
 
@@ -37,7 +39,20 @@ struct Content {
 impl<R: Read> Assembly<R> {
     /// Reads the entries from the gzipped `tar_split` and contents from the directory `layer`.
     pub fn new(tar_split: R, layer: OwnedFd) -> Self {
-        Self { entries: Entries::new(tar_split), layer, current: Source::Segment(io::Cursor::default()) }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        Self::resolving(tar_split, layer, resolve)
+    }
+
+    /// Reads as [`Assembly::new`] does, but from the whole tree `layer`, to which the layer was applied on top of those
+    /// below. There a member may have been written through a directory's symlink; that is followed, and never out of the
+    /// tree.
+    pub fn in_tree(tar_split: R, tree: OwnedFd) -> Self {
+        Self::resolving(tar_split, tree, ResolveFlags::IN_ROOT)
+    }
+
+    fn resolving(tar_split: R, layer: OwnedFd, resolve: ResolveFlags) -> Self {
+        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+        Self { entries: Entries::new(tar_split), layer, resolve, current: Source::Segment(io::Cursor::default()) }
     }
 
     /// Makes the next entry current; false at the end.
@@ -58,9 +73,19 @@ impl<R: Read> Assembly<R> {
         check_size(size)?;
         let path = LayerPath::parse(name)?;
         // A fifo must not block the open; what is no regular file is refused below.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let fd = openat2(&self.layer, path.as_path(), flags, Mode::empty(), resolve).context("cannot open")?;
+        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if self.resolve.contains(ResolveFlags::IN_ROOT) {
+            // The member itself is a regular file.
+            flags |= OFlags::NOFOLLOW;
+        }
+        let open = || openat2(&self.layer, path.as_path(), flags, Mode::empty(), self.resolve);
+        let fd = loop {
+            match open() {
+                // The kernel could not be sure while something was renamed.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                fd => break fd.context("cannot open")?,
+            }
+        };
         let file = File::from(fd);
         let metadata = file.metadata().context("cannot stat")?;
         ensure!(metadata.is_file(), "is not a regular file");
