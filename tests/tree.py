@@ -49,8 +49,12 @@ def walk(top):
 
 def main(top, *excluded):
     top = os.fsencode(top)
-    first_name = {}
+    # By the names that are there: st_nlink counts those too that an overlay hides.
+    names = {}
     for path in sorted(walk(top)):
+        status = os.lstat(os.path.join(top, path))
+        names.setdefault((status.st_dev, status.st_ino), []).append(path)
+    for path in sorted(path for group in names.values() for path in group):
         full = os.path.join(top, path) if path else top
         status = os.lstat(full)
         kind = stat.filemode(status.st_mode)[0].replace("-", "f")
@@ -67,8 +71,9 @@ def main(top, *excluded):
         if kind in "bc":
             columns["rdev"] = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         columns["xattrs"] = xattrs(full)
-        if kind != "d" and status.st_nlink > 1:
-            columns["links"] = show(first_name.setdefault((status.st_dev, status.st_ino), path))
+        group = names[status.st_dev, status.st_ino]
+        if kind != "d" and len(group) > 1:
+            columns["links"] = show(group[0])
         shown = [f"{name}={value}" for name, value in columns.items() if name not in excluded and value]
         print(show(path) or "/", kind, *shown)
 

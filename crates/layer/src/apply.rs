@@ -10,6 +10,7 @@
 //! container will see it, and not out of it.
 
 mod create;
+mod destination;
 mod lowers;
 mod options;
 mod own;
@@ -21,6 +22,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use destination::Destination;
 pub use lowers::Lowers;
 pub use options::{IdMap, IdRange, Options, Owner};
 pub use select::{Pattern, Select, Selected};

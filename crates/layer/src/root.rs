@@ -37,6 +37,11 @@ impl Error {
         Self { what, source: errno.into() }
     }
 
+    /// Says whether there was nothing of that name.
+    pub fn is_missing(&self) -> bool {
+        self.is(Errno::NOENT)
+    }
+
     /// Says whether the kernel's answer was `errno`.
     pub fn is(&self, errno: Errno) -> bool {
         self.source.raw_os_error() == Some(errno.raw_os_error())
@@ -90,6 +95,14 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self> {
         let flags = DIR.difference(OFlags::NOFOLLOW);
         retry(|| fs::open(path, flags, Mode::empty())).map(|fd| Self { fd }).named("open the directory")
+    }
+
+    /// Returns the same root on a descriptor of its own.
+    ///
+    /// # Errors
+    /// What duplicating the descriptor gives.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()? })
     }
 
     /// Opens the directory `path` below the root. A symlink on the way or at the end is an error, `ELOOP`, also where it

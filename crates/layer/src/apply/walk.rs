@@ -103,6 +103,7 @@ impl TreeSink {
             match step {
                 Step::Dir => {
                     path = path.join(&part)?;
+                    self.note_mode(here.as_ref(), &part, &path)?;
                     here = match here.take().map(|dir| dir.dir(&part)).transpose() {
                         Err(err) if err.is(Errno::NOENT) => None,
                         dir => dir.with_context(|| format!("`{path}`"))?,
@@ -181,7 +182,7 @@ impl TreeSink {
             let found = dir.stat(part)?;
             let kind = found.as_ref().map(root::kind);
             if kind == Some(FileType::Directory) {
-                self.note_mode(&next, found.as_ref())?;
+                self.note_mode(Some(&dir), part, &next)?;
                 dir = dir.dir(part)?;
             } else {
                 if kind.is_some() && self.own.is_file(&next) {
@@ -207,10 +208,11 @@ impl TreeSink {
         Ok(())
     }
 
-    /// Remembers the mode of a directory that will be changed to let us in.
-    fn note_mode(&mut self, path: &LayerPath, stat: Option<&Stat>) -> Result<()> {
-        let mode = stat.map_or(0o700, |stat| stat.st_mode & 0o7777);
-        if mode & 0o700 != 0o700 && !rustix::process::geteuid().is_root() {
+    /// Remembers the mode of the directory `path`, `name` in `dir`, if opening it will change that to let us in.
+    fn note_mode(&mut self, dir: Option<&Dir>, name: &OsStr, path: &LayerPath) -> Result<()> {
+        let Some(dir) = dir.filter(|_| !rustix::process::geteuid().is_root()) else { return Ok(()) };
+        let mode = dir.stat(name)?.map_or(0o700, |stat| stat.st_mode & 0o7777);
+        if mode & 0o700 != 0o700 {
             self.own.dir_mut(path)?.mode.get_or_insert(mode);
         }
         Ok(())
