@@ -16,6 +16,7 @@
 
 pub mod apply;
 pub mod archive;
+pub mod bolt;
 pub mod change;
 pub mod cli;
 pub mod commit;

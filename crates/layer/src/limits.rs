@@ -41,6 +41,10 @@ pub const INDEX_DEPTH: usize = 16;
 /// Bytes of names and link targets of an image archive's members, all together; 64 are counted for each besides.
 pub const ARCHIVE_NAMES: usize = 16 << 20;
 
+/// Bytes of pages that are read from one bolt database, those that are read twice counted twice: what images and snapshots
+/// take of one is a few MiB.
+pub const BOLT_READ: u64 = 256 << 20;
+
 /// KiB of memory that decoding an xz stream may take: what `xz -9` needs, and a little more.
 pub const XZ_MEMORY_KIB: u32 = 80 << 10;
 
