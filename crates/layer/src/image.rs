@@ -1,4 +1,5 @@
-//! Images where they are: in an archive of `docker save`, in an OCI image layout, or in Docker's data root.
+//! Images where they are: in an archive of `docker save`, in an OCI image layout, or in a data root of
+//! Docker's or containerd's.
 //!
 //! A [`Reference`] names an image, [`Image::open`] reads all of it but the layers, which [`Image::open_layer`] opens one by one.
 //! What differs between the media is in one module each, behind [`source::ImageSource`]; identifiers, the pairing with the
@@ -8,6 +9,7 @@
 //! before they are parsed; layers are not read here, and whoever reads one has to check it.
 
 mod config;
+mod containerd;
 mod descriptor;
 mod docker_archive;
 mod docker_root;
@@ -79,7 +81,7 @@ enum Stored {
     Blob(Arc<Medium>, String),
     /// In Docker's data root, to be put together.
     Layer(Arc<Store>, Layer),
-    /// Not here, only at URLs.
+    /// Not here, only at URLs or unpacked.
     Elsewhere,
 }
 
@@ -180,7 +182,7 @@ impl Image {
 impl Stored {
     /// Opens the file of the layer `index`.
     fn open_blob(&self, index: usize) -> Result<medium::Blob> {
-        let Stored::Blob(medium, name) = self else { bail!("layer {index} is not in the image, only at URLs") };
+        let Stored::Blob(medium, name) = self else { bail!("layer {index} is not stored with the image") };
         medium.open(name)?.with_context(|| format!("layer {index}: `{name}` is no longer there"))
     }
 }
@@ -195,10 +197,8 @@ pub fn read_index(reference: &Reference, options: &OpenOptions) -> Result<Vec<u8
 
 fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn ImageSource>> {
     let is_directory = !reference.is_stdin() && reference.path.is_dir();
-    let sniffed = is_directory && reference.transport.is_none() && Store::is_at(&reference.path);
-    if sniffed || reference.transport == Some(Transport::DockerRoot) {
-        let exact = Reference { transport: Some(Transport::DockerRoot), ..reference.clone() };
-        return Ok(Box::new(docker_root::DockerRoot::open(exact)?));
+    if let Some(source) = open_data_root(reference, is_directory)? {
+        return Ok(source);
     }
     let medium = if is_directory {
         ensure!(
@@ -234,6 +234,26 @@ fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn I
             Box::new(oci_layout::OciLayout::open(medium, known)?)
         }
     })
+}
+
+/// Opens a data root of Docker's or containerd's; `None` where another medium is asked for or there.
+///
+/// A data root of Docker's may have both stores. The daemon takes containerd's only where the other was never used, and so
+/// does this.
+fn open_data_root(reference: &Reference, is_directory: bool) -> Result<Option<Box<dyn ImageSource>>> {
+    let asked = reference.transport == Some(Transport::DockerRoot);
+    if !asked && (reference.transport.is_some() || !is_directory) {
+        return Ok(None);
+    }
+    let exact = Reference { transport: Some(Transport::DockerRoot), ..reference.clone() };
+    if Store::is_at(&reference.path) {
+        return Ok(Some(Box::new(docker_root::DockerRoot::open(exact)?)));
+    }
+    if let Some(root) = crate::containerd::Root::open(&reference.path)? {
+        return Ok(Some(Box::new(containerd::Containerd::open(root, exact)?)));
+    }
+    // To say what is missing.
+    if asked { Ok(Some(Box::new(docker_root::DockerRoot::open(exact)?))) } else { Ok(None) }
 }
 
 /// Compares the number of layers that a manifest lists with that of the configuration's DiffIDs.

@@ -21,6 +21,7 @@ pub mod change;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod containerd;
 pub mod diff;
 pub mod digest;
 pub mod docker_root;

@@ -1,6 +1,7 @@
 //! The pages of a bolt database: little-endian numbers at fixed places, elements with offsets to their keys and values.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -66,7 +67,10 @@ impl Meta {
 
     fn read(file: &File, at: u64) -> Result<Self> {
         let mut bytes = [0; HEADER_SIZE + META_SIZE];
-        file.read_exact_at(&mut bytes, at).context("its meta page is cut short")?;
+        match file.read_exact_at(&mut bytes, at) {
+            Err(err) if err.kind() == ErrorKind::UnexpectedEof => bail!("its meta page is cut short"),
+            read => read.context("cannot read")?,
+        }
         let meta = &bytes[HEADER_SIZE..];
         ensure!(half(meta, 0)? == MAGIC && short(&bytes, 8)? & META != 0, "has no meta page");
         let version = half(meta, 4)?;

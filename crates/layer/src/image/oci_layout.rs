@@ -26,6 +26,15 @@ pub(super) struct OciLayout {
     reference: Option<Reference>,
     index: Arc<[u8]>,
     manifests: Vec<Manifest>,
+    discarded: Discarded,
+}
+
+/// Whether blobs of layers may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Discarded {
+    Refused,
+    /// They may have been thrown away after they were unpacked.
+    Allowed,
 }
 
 /// A manifest that the index leads to.
@@ -53,10 +62,23 @@ impl OciLayout {
         ensure!(version == "1.0.0", "is an OCI image layout of version `{version}`, expected `1.0.0`");
 
         let index = medium.read("index.json")?.context("has no `index.json`: not an OCI image layout")?;
+        Self::of_index(medium, reference, index, Discarded::Refused)
+    }
+
+    /// Reads the indexes nested in `index`, whose blobs are in `medium`.
+    ///
+    /// # Errors
+    /// An index that is none, and more descriptors than [`limits::DESCRIPTORS`].
+    pub(super) fn of_index(
+        medium: Arc<Medium>,
+        reference: Option<Reference>,
+        index: Vec<u8>,
+        discarded: Discarded,
+    ) -> Result<Self> {
         let index: Arc<[u8]> = index.into();
         let document = Document::parse(&index, Kind::Index).context("index.json")?;
         let manifests = Walk { medium: &medium, left: limits::DESCRIPTORS, indexes: HashMap::new() }.top(document)?;
-        Ok(Self { medium, reference, index, manifests })
+        Ok(Self { medium, reference, index, manifests, discarded })
     }
 
     /// Reads the manifest and its configuration's descriptor; `None` where it is no image's.
@@ -118,7 +140,7 @@ impl ImageSource for OciLayout {
         let selector = Selector::Digest(digest.hex());
         let reference = self.reference.clone().map(|reference| Reference { selector: Some(selector), ..reference });
         let image: Option<OsString> = reference.as_ref().map(Reference::to_os_string);
-        let blobs = layers.iter().map(|layer| locate(&self.medium, layer)).collect::<Result<_>>()?;
+        let blobs = layers.iter().map(|layer| locate(&self.medium, layer, self.discarded)).collect::<Result<_>>()?;
         let record = |layer: &Descriptor| LayerRecord {
             media_type: Some(layer.media_type.clone()),
             digest: Some(layer.digest),
@@ -166,12 +188,12 @@ fn plain_diff_ids(layers: &[Descriptor]) -> Option<Vec<DiffId>> {
 }
 
 /// Finds the blob of a layer without reading it. One that is elsewhere by its own word, at a URL, may be missing.
-fn locate(medium: &Arc<Medium>, layer: &Descriptor) -> Result<Stored> {
+fn locate(medium: &Arc<Medium>, layer: &Descriptor, discarded: Discarded) -> Result<Stored> {
     let name = blob_name(&layer.digest);
     let locate = || {
         match medium.open(&name)? {
             Some(blob) => crate::digest::check("size", &blob.size(), &layer.size)?,
-            None if layer.is_elsewhere() => return Ok(Stored::Elsewhere),
+            None if layer.is_elsewhere() || discarded == Discarded::Allowed => return Ok(Stored::Elsewhere),
             None => bail!("is not in the layout"),
         }
         anyhow::Ok(Stored::Blob(Arc::clone(medium), name.clone()))
