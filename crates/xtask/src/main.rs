@@ -29,8 +29,10 @@ macro_rules! tools {
 
 tools! {
     "chain-id" chain_id "../../chain-id/src/args.rs",
+    "image-inspect" image_inspect "../../image-inspect/src/args.rs",
     "layer-commit" layer_commit "../../layer-commit/src/args.rs",
     "layer-hash" layer_hash "../../layer-hash/src/args.rs",
+    "layer-unpack" layer_unpack "../../layer-unpack/src/args.rs",
     "ovl-mount" ovl_mount "../../ovl-mount/src/args.rs",
 }
 
