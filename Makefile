@@ -1,4 +1,4 @@
-# layer-tools: `make` builds, `make test` tests, `make install` installs; see CONTRIBUTING.md.
+# layer-tools: `make` builds, `make test` tests, `make demo` shows, `make install` installs; see CONTRIBUTING.md.
 
 CARGO ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
-# Where the tools to install were built.
+# Where the tools to install, to show and to measure were built.
 BIN ?= $(TARGET)/release
 
 TOOLS := $(patsubst crates/%/src/args.rs,%,$(wildcard crates/*/src/args.rs))
@@ -29,6 +29,12 @@ test check:
 lint:
 	@tests/run lint
 
+demo: release
+	@PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
+
+bench: release
+	@PATH="$(abspath $(BIN)):$$PATH" benches/tools.sh
+
 # Copies what `make` built, so that root needs no compiler.
 install:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)
@@ -46,4 +52,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: all release completions test check lint install uninstall clean
+.PHONY: all release completions test check lint demo bench install uninstall clean
