@@ -82,3 +82,14 @@ help_of() {
 		has "$stderr" --no-such-option
 	done
 }
+
+@test "README and CONTRIBUTING name targets that make has, and README every tool" {
+	requires make
+	local target tool
+	for target in $(grep -ohE '(^ +|`|&& |sudo )make [a-z]+' "$TOP/README.md" "$TOP/CONTRIBUTING.md" | sed 's/.* //' | sort -u); do
+		try make -C "$TOP" -n "$target"
+	done
+	for tool in $(tools); do
+		grep -qF "| \`$tool\` |" "$TOP/README.md" || { echo "README.md: no $tool"; false; }
+	done
+}
