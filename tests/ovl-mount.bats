@@ -425,3 +425,43 @@ shows_layers() {
 		is "$output" ''
 	done
 }
+
+@test "--image unpacks into --store what is missing there, and mounts it" {
+	mkdir base top
+	echo one >base/file
+	echo two >base/gone
+	: >top/.wh.gone
+	echo three >top/new
+	layer_tar base.tar base
+	layer_tar top.tar top
+	docker_archive image.tar base.tar top.tar
+	try ovl-mount --image image.tar --store store target
+	[ -z "$stderr" ]
+	is "$(ls target)" $'file\nnew'
+	is "$(cat target/file target/new)" $'one\nthree'
+	is "$(jq -r '.lowers[].chainId' <<<"$output")" "$(chain_ids "$(sha256 base.tar)" "$(sha256 top.tar)")"
+	is "$(ls store)" "$(chain_ids "$(sha256 base.tar)" "$(sha256 top.tar)" | cut -d: -f2 | sort)"
+	try ovl-mount -u target
+	# What is there is not unpacked again: the blob is not even needed.
+	stat -c '%i %Y' store/* >before
+	try ovl-mount --image image.tar --store store target
+	stat -c '%i %Y' store/* | diff before -
+	try ovl-mount -u target
+	[ ! -e target ]
+}
+
+@test "--image that is damaged or not there mounts nothing, and --store alone is refused" {
+	mkdir tree
+	seq 1000 >tree/file
+	layer_tar layer.tar tree
+	oci_layout image layer.tar
+	printf x | dd of="image/blobs/sha256/$(sha256 layer.tar | cut -d: -f2)" bs=1 seek=2000 conv=notrunc status=none
+	try 1 ovl-mount --image oci:image --store store target
+	[[ $stderr == "ovl-mount: oci:image: layer 0: digest is sha256:"*", expected sha256:"* ]]
+	is "$(ls -A store)" ''
+	[ ! -e target ]
+	try 2 ovl-mount --image missing --store store target
+	has "$stderr" 'ovl-mount: missing: '
+	try 2 ovl-mount --store store target
+	has "$stderr" --image
+}

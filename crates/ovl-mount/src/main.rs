@@ -1,15 +1,15 @@
 //! Mounts a stack of unpacked container layers; ovl-mount(1) is its specification.
 
 mod args;
+mod layers;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
 use layer::cli::{self, Lines, Status};
-use layer::mount::{self, Detach, Lower, Plan, Upper};
+use layer::mount::{self, Detach, Plan, Upper};
 
 use args::Args;
 
@@ -27,7 +27,8 @@ fn run(command_status: &mut Option<u8>) -> Result<Status> {
         mount::unmount(&args.target, detach).context(name)?;
         return Ok(Status::Success);
     }
-    let plan = Plan { lowers: lowers(&args)?, upper: upper(&args), target: args.target, user_xattr: args.userxattr };
+    let plan =
+        Plan { lowers: layers::lowers(&args)?, upper: upper(&args), target: args.target, user_xattr: args.userxattr };
     if args.print {
         let command = plan.command().context(name)?;
         print(|out| out.bytes(&[&command, b"\n".as_slice()].concat()))?;
@@ -56,15 +57,6 @@ fn run_in_namespace(plan: &Plan, command: &[OsString]) -> Result<u8> {
     }
     mounted.close()?;
     Ok(status)
-}
-
-fn lowers(args: &Args) -> Result<Vec<Lower>> {
-    if args.lowers.is_empty() {
-        let stdin = io::stdin();
-        ensure!(!stdin.is_terminal(), "<stdin>: is a terminal (give layers with --lower, or pipe records to it)");
-        return mount::read_lowers(stdin.lock()).context("<stdin>");
-    }
-    args.lowers.iter().map(|dir| Ok(mount::absolute(dir).context("--lower")?.into())).collect()
 }
 
 fn upper(args: &Args) -> Upper {
