@@ -25,9 +25,9 @@ impl Hash {
         let expected = Expected::of(record);
         let blob = self.progress.reader(blob, label, record.size);
         let (sums, entries) = match self.tee {
-            None => pass(blob, self.max_size, None)?,
-            Some(Tee::Blob) => pass(stream::Tee::new(blob, cli::binary_stdout()?), self.max_size, None)?,
-            Some(Tee::Tar) => pass(blob, self.max_size, Some(cli::binary_stdout()?))?,
+            None => pass(blob, &expected, self.max_size)?,
+            Some(Tee::Blob) => pass(stream::Tee::new(blob, cli::binary_stdout()?), &expected, self.max_size)?,
+            Some(Tee::Tar) => pass_tar(blob, self.max_size, cli::binary_stdout()?)?,
         };
         expected.check(&sums)?;
         if let Some(expect) = self.expect
@@ -43,19 +43,22 @@ impl Hash {
     }
 }
 
-/// Reads a blob to its end and counts its entries, with the tar copied to `tar`.
-fn pass(blob: impl Read + Send + 'static, max_size: Option<u64>, tar: Option<cli::Stdout>) -> Result<(Sums, u64)> {
+/// Reads a blob to its end and counts its entries.
+fn pass(blob: impl Read + Send + 'static, expected: &Expected, max_size: Option<u64>) -> Result<(Sums, u64)> {
     let mut reader = LayerReader::new(blob, max_size)?;
-    let entries = match tar {
-        None => count(&mut reader)?,
-        Some(out) => {
-            let mut copied = BufReader::new(stream::Tee::new(&mut reader, out));
-            let entries = count(&mut copied)?;
-            // What lies behind the end of the archive is part of the tar.
-            io::copy(&mut copied, &mut io::sink())?;
-            entries
-        }
-    };
+    match count(&mut reader) {
+        Ok(entries) => Ok((reader.finish()?, entries)),
+        Err(err) => Err(reader.explain(err, expected)),
+    }
+}
+
+/// Does the same and copies the tar to `out`.
+fn pass_tar(blob: impl Read + Send + 'static, max_size: Option<u64>, out: cli::Stdout) -> Result<(Sums, u64)> {
+    let mut reader = LayerReader::new(blob, max_size)?;
+    let mut copied = BufReader::new(stream::Tee::new(&mut reader, out));
+    let entries = count(&mut copied)?;
+    // What lies behind the end of the archive is part of the tar.
+    io::copy(&mut copied, &mut io::sink())?;
     Ok((reader.finish()?, entries))
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::apply::{Select, Selected, TreeSink};
 use crate::archive;
+use crate::root;
 use crate::stream::{Expected, LayerReader, Sums};
 
 /// What unpacking a blob gave.
@@ -32,10 +33,16 @@ pub fn unpack(
     mut sink: TreeSink,
 ) -> Result<Unpacked> {
     let mut reader = LayerReader::new(blob, max_size)?;
-    if select.is_all() {
-        archive::read_tar(&mut reader, &mut sink)?;
+    let read = if select.is_all() {
+        archive::read_tar(&mut reader, &mut sink)
     } else {
-        archive::read_tar(&mut reader, &mut Selected::new(&mut sink, select))?;
+        archive::read_tar(&mut reader, &mut Selected::new(&mut sink, select))
+    };
+    match read {
+        Ok(_) => {}
+        // A full disk is no matter of the blob.
+        Err(err) if err.chain().any(|cause| cause.is::<root::Error>()) => return Err(err),
+        Err(err) => return Err(reader.explain(err, expected)),
     }
     let sums = reader.finish()?;
     expected.check(&sums)?;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 
 use super::decode::{decoder, invalid};
-use super::{CHUNK, Compression, Sums};
+use super::{CHUNK, Compression, Expected, Sums};
 use crate::digest::{DiffId, Digest, Hasher};
 
 /// Buffers of tar in flight. More than the stages that hold one make no difference.
@@ -106,6 +106,19 @@ impl LayerReader {
         let (digest, size) = join(threads.decode)?;
         let (diff_id, diff_size) = threads.hash.map_or(Ok((digest, size)), join)?;
         Ok(Sums { compression, digest, size, diff_id: DiffId(diff_id), diff_size })
+    }
+
+    /// Returns what explains `err`, which reading the tar gave: that the blob is not the `expected` one, where it is not. Its
+    /// rest is read for that.
+    pub fn explain(self, err: Error, expected: &Expected) -> Error {
+        if *expected == Expected::default() {
+            return err;
+        }
+        let checked = self.finish().map(|sums| expected.check(&sums));
+        match checked {
+            Ok(Err(mismatch)) => mismatch.into(),
+            _ => err,
+        }
     }
 
     /// Makes the next buffer current; false at the end of the tar.
@@ -411,6 +424,19 @@ mod tests {
         let tar = sample();
         let sums = LayerReader::new(io::Cursor::new(gzip(&tar)), None).unwrap().finish().unwrap();
         assert_eq!(sums.diff_id, DiffId(Digest::of(&tar)));
+    }
+
+    #[test]
+    fn a_blob_that_is_another_explains_what_is_wrong_with_its_tar() {
+        let explain = |expected| {
+            let mut reader = LayerReader::new(io::Cursor::new(sample()), None).unwrap();
+            reader.read_exact(&mut [0; 10]).unwrap();
+            reader.explain(anyhow!("no tar"), &expected).to_string()
+        };
+        let of = |bytes: &[u8]| Expected { digest: Some(Digest::of(bytes)), ..Expected::default() };
+        assert!(explain(of(b"other")).starts_with("digest is sha256:"));
+        assert_eq!(explain(of(&sample())), "no tar");
+        assert_eq!(explain(Expected::default()), "no tar");
     }
 
     #[test]
