@@ -182,7 +182,7 @@ oci_archive() {
 	"$PYTHON" "$TESTS/mkimage.py" oci-archive "$@"
 }
 
-# start_dockerd DIR: starts a Docker daemon on its own root and socket below DIR and points `docker` at it. Call it and
+# start_dockerd DIR [DRIVER]: starts a Docker daemon on its own root and socket below DIR and points `docker` at it. Call it and
 # `stop_dockerd DIR` in the same function, or in setup_file and teardown_file. DIR's name must be short: a socket's path ends
 # at 107 bytes.
 start_dockerd() {
@@ -192,7 +192,7 @@ start_dockerd() {
 	export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir/config
 	unset DOCKER_CONTEXT DOCKER_TLS_VERIFY
 	dockerd --data-root "$dir/root" --exec-root "$dir/exec" --pidfile "$dir/pid" --host "$DOCKER_HOST" \
-		--iptables=false --ip6tables=false --bridge=none --storage-driver overlay2 >"$dir/log" 2>&1 3>&- &
+		--iptables=false --ip6tables=false --bridge=none --storage-driver "${2:-overlay2}" >"$dir/log" 2>&1 3>&- &
 	local dockerd=$! tenth
 	for ((tenth = 0; tenth < 600; tenth++)); do
 		docker version >/dev/null 2>&1 && return

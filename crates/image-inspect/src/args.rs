@@ -58,4 +58,12 @@ pub(crate) struct What {
     /// Print a line for each image of the archive or layout
     #[arg(long)]
     pub(crate) list: bool,
+
+    /// Print a line for each container of a docker-root, with its size
+    #[arg(long)]
+    pub(crate) containers: bool,
+
+    /// Print what the images and containers of a docker-root take, and what they share
+    #[arg(long)]
+    pub(crate) sizes: bool,
 }

@@ -1,6 +1,7 @@
 //! image-inspect: shows what an image consists of.
 
 mod args;
+mod store;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ fn print(args: &args::Args) -> Result<Status> {
     let options = OpenOptions { platform: args.platform.clone(), max_size: args.max_size };
     let mut out = Lines::stdout();
     let what = &args.what;
+    if what.containers || what.sizes {
+        return store::print(args, &reference, &mut out);
+    }
     if what.index {
         // Of the medium, whichever of its images are damaged.
         out.bytes(&image::read_index(&reference, &options)?)?;

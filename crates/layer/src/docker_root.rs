@@ -12,6 +12,9 @@ mod dir;
 mod driver;
 mod images;
 mod layers;
+mod rebuild;
+mod size;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +27,8 @@ pub use dir::Dir;
 pub use driver::{Driver, Form};
 pub use images::{Repositories, Repository};
 pub use layers::Layer;
+pub use size::files_size;
+pub use usage::{ContainerUsage, ImageUsage, Usage, containers_table, sizes_table};
 
 /// A data root.
 #[derive(Debug)]

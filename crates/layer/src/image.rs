@@ -81,6 +81,8 @@ enum Stored {
     Blob(Arc<Medium>, String),
     /// In Docker's data root, to be put together.
     Layer(Arc<Store>, Layer),
+    /// There as well, but without its tar-split: to be written anew.
+    Rebuilt(Arc<Store>, Layer),
     /// Not here, only at URLs or unpacked.
     Elsewhere,
 }
@@ -158,6 +160,7 @@ impl Image {
     pub fn open_layer(&self, index: usize) -> Result<Box<dyn Read + Send>> {
         match self.stored(index)? {
             Stored::Layer(store, layer) => store.open_layer(layer),
+            Stored::Rebuilt(store, layer) => store.open_rebuilt(layer),
             stored => Ok(Box::new(stored.open_blob(index)?)),
         }
     }
@@ -169,7 +172,7 @@ impl Image {
     /// What [`Image::open_layer`] gives.
     pub fn open_layer_file(&self, index: usize) -> Result<Option<(Arc<File>, Range<u64>)>> {
         match self.stored(index)? {
-            Stored::Layer(..) => Ok(None),
+            Stored::Layer(..) | Stored::Rebuilt(..) => Ok(None),
             stored => Ok(Some(stored.open_blob(index)?.into_file())),
         }
     }

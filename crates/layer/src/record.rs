@@ -166,6 +166,20 @@ impl LayerRecord {
         member.as_ref().with_context(|| format!("not a layer record: missing member `{name}`"))
     }
 
+    /// Says whether the blob is not the layer's tar, which is lost, but one that is written anew from its files. No digest is
+    /// known of it, and the DiffID is that of the lost one.
+    pub fn is_rebuilt(&self) -> bool {
+        self.member("rebuilt").unwrap_or_default()
+    }
+
+    /// Marks the record of a blob for which [`LayerRecord::is_rebuilt`] holds.
+    ///
+    /// # Errors
+    /// None that a caller could meet.
+    pub fn set_rebuilt(&mut self) -> Result<()> {
+        self.set_member("rebuilt", &true)
+    }
+
     /// Adds a member that the other tools pass on, or changes it.
     ///
     /// # Errors

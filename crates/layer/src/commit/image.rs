@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Changes, Layer};
 use crate::change::Time;
@@ -134,6 +134,8 @@ fn copy<W: Write>(
 ) -> Result<LayerRecord> {
     let mut record = record.clone();
     let diff_id = *LayerRecord::require(&record.diff_id, "diffId")?;
+    // The new image would name the lost tar and hold another.
+    ensure!(!record.is_rebuilt(), "layer {index} has no tar-split, so that its tar is lost (image-inspect --layers)");
     if record.digest != Some(diff_id.0) || record.size.is_none() || record.media_type.is_none() {
         let blob = progress.reader(parent.open_layer(index)?, "checking", record.size);
         let sums = LayerReader::new(blob, None)?.finish()?;

@@ -31,6 +31,11 @@ impl Repositories {
         self.of(id).filter(|name| name.contains('@')).cloned().collect()
     }
 
+    /// Says whether an image has a name.
+    pub fn is_named(&self, id: ImageId) -> bool {
+        self.of(id).next().is_some()
+    }
+
     fn of(&self, id: ImageId) -> impl Iterator<Item = &String> {
         let all = self.repositories.values().flatten();
         all.filter(move |(_, of)| **of == id).map(|(name, _)| name)

@@ -1,8 +1,10 @@
 //! Images in Docker's data root: what [`Store`] reads, as a medium.
 //!
 //! Layers have the directory of their files as `path` where it is in overlayfs's form, and as `driverPath` where the driver
-//! keeps them in its own; `cacheId` is that directory's name and `layerSize` what the daemon counted in it.
+//! keeps them in its own; `cacheId` is that directory's name and `layerSize` what the daemon counted in it. A layer without
+//! its tar-split is written anew from its files and says so: `rebuilt`.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
@@ -47,14 +49,9 @@ impl DockerRoot {
         let store = Store::open(&reference.path)?;
         let names = store.repositories()?;
         let index = store.repositories_file()?.unwrap_or_default();
-        let ids = store.image_ids()?;
-        let parents: Vec<ImageId> = ids.iter().filter_map(|id| store.parent_image(*id).ok().flatten()).collect();
-        let found = |id: ImageId| Found {
-            id,
-            created: created(&store, id),
-            intermediate: names.tags(id).is_empty() && names.digests(id).is_empty() && parents.contains(&id),
-        };
-        let mut images: Vec<Found> = ids.into_iter().map(found).collect();
+        let listed: HashSet<ImageId> = store.listed_images()?.into_iter().collect();
+        let found = |id: ImageId| Found { id, created: created(&store, id), intermediate: !listed.contains(&id) };
+        let mut images: Vec<Found> = store.image_ids()?.into_iter().map(found).collect();
         images.sort_by(|a, b| (b.created, a.id).cmp(&(a.created, b.id)));
         Ok(Self { store: Arc::new(store), reference, index: index.into(), names, images })
     }
@@ -79,6 +76,10 @@ impl DockerRoot {
             image: Some(image.to_owned()),
             ..LayerRecord::default()
         };
+        if !self.store.has_tar_split(layer)? {
+            record.digest = None;
+            record.set_rebuilt()?;
+        }
         record.set_member("cacheId", &layer.cache_id)?;
         record.set_member("layerSize", &layer.size)?;
         let path = self.store.layer_path(layer);
@@ -134,7 +135,12 @@ impl ImageSource for DockerRoot {
         let selector = Some(Selector::Digest(id.hex()));
         let path = self.store.path().to_owned();
         let reference = Reference { selector, path, ..self.reference.clone() }.to_os_string();
-        let records = layers.iter().map(|layer| self.record(layer, &reference)).collect::<Result<_>>()?;
+        let records = layers.iter().map(|layer| self.record(layer, &reference)).collect::<Result<Vec<_>>>()?;
+        let stored = |(record, layer): (&LayerRecord, Layer)| match record.is_rebuilt() {
+            true => Stored::Rebuilt(Arc::clone(&self.store), layer),
+            false => Stored::Layer(Arc::clone(&self.store), layer),
+        };
+        let blobs = records.iter().zip(layers).map(stored).collect();
         Ok(Image {
             id,
             config,
@@ -145,7 +151,7 @@ impl ImageSource for DockerRoot {
             index: Some(Arc::clone(&self.index)),
             tags: self.names.tags(id),
             reference: Some(reference),
-            blobs: layers.into_iter().map(|layer| Stored::Layer(Arc::clone(&self.store), layer)).collect(),
+            blobs,
         })
     }
 }

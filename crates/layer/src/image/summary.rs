@@ -35,6 +35,9 @@ pub struct Brief<'a> {
     /// Bytes of all layers uncompressed, where that is known without reading them: where none is compressed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diff_size: Option<u64>,
+    /// Bytes of all layers' files, where the medium keeps them unpacked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_size: Option<i64>,
     /// Number of layers.
     pub layer_count: usize,
     /// Number of history entries, those of empty layers counted.
@@ -71,6 +74,7 @@ impl Image {
             created: parsed.created.as_deref(),
             size: sum(|layer| layer.size),
             diff_size: sum(|layer| layer.diff_size),
+            layer_size: layer_size(self.layers()),
             layer_count: self.layers().len(),
             history_count: parsed.history.len(),
         }
@@ -113,7 +117,7 @@ pub fn table(image: &Image) -> Table {
     }
     row("platform", brief.platform.unwrap_or_default());
     row("created", brief.created.unwrap_or_default().to_owned());
-    row("size", human(brief.size));
+    row("size", human_either(brief.size, brief.layer_size));
     row("uncompressed", human(brief.diff_size));
     row("layers", brief.layer_count.to_string());
     row("history", brief.history_count.to_string());
@@ -167,7 +171,7 @@ pub fn layers_table(image: &Image) -> Table {
             layer.diff_id.map(short_diff_id).unwrap_or_default(),
             layer.digest.map(short).unwrap_or_default(),
             compression(layer).to_owned(),
-            human(layer.size),
+            human_either(layer.size, layer.member("layerSize")),
             Entry::of(layer).created_by,
         ]);
     }
@@ -182,7 +186,7 @@ pub fn history_table(image: &Image) -> Table {
         table.row([
             entry.created,
             layer.diff_id.map(short_diff_id).unwrap_or_default(),
-            human(layer.size),
+            human_either(layer.size, layer.member("layerSize")),
             entry.created_by,
             entry.comment,
         ]);
@@ -202,10 +206,22 @@ pub fn list_table(images: &[Image]) -> Table {
             brief.platform.unwrap_or_default(),
             brief.created.unwrap_or_default().to_owned(),
             brief.layer_count.to_string(),
-            human(brief.size),
+            human_either(brief.size, brief.layer_size),
         ]);
     }
     table
+}
+
+/// Returns the sum of `layerSize`, where all layers have it.
+fn layer_size(layers: &[LayerRecord]) -> Option<i64> {
+    let mut sizes = layers.iter().map(|layer| layer.member::<i64>("layerSize")).peekable();
+    sizes.peek()?;
+    sizes.try_fold(0i64, |sum, size| Some(sum.saturating_add(size?)))
+}
+
+/// Returns bytes as stored, or else those of the files.
+fn human_either(size: Option<u64>, files: Option<i64>) -> String {
+    human(size.or(files.and_then(|files| u64::try_from(files).ok())))
 }
 
 fn human(size: Option<u64>) -> String {
