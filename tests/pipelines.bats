@@ -161,8 +161,24 @@ media/.wh..wh..opq'
 	not grep -q "$PWD/tmp" /proc/self/mountinfo
 }
 
-@test "make demo tells one who is not root what is needed" {
-	requires root setpriv
-	try 2 setpriv --reuid 65534 --regid 65534 --clear-groups bash <"$TOP/examples/demo.sh"
-	has "$stderr" 'needs root'
+@test "make demo is not for root alone, and says what is needed where nothing else is allowed" {
+	requires root overlayfs cc setpriv
+	mkdir -m 777 tmp
+	mkdir bin
+	for tool in $(tools); do
+		cp "$(command -v "$tool")" bin/
+	done
+	cp "$TOP/examples/demo.sh" bin/
+	chmod 711 "$BATS_RUN_TMPDIR" "$PWD"
+	nobody() {
+		try "$1" setpriv --reuid 65534 --regid 65534 --clear-groups env TMPDIR="$PWD/tmp" PATH="$PWD/bin:$PATH" "$PWD/bin/demo.sh"
+	}
+	if setpriv --reuid 65534 --clear-groups unshare -rm true; then
+		nobody 0
+		is "$(tail -n 1 <<<"$output")" 'hello from the second layer'
+	fi
+	printf '#!/bin/sh\nexit 1\n' >bin/unshare
+	chmod +x bin/unshare
+	nobody 2
+	says 'demo: mounting needs root, or user namespaces, which are not allowed here (try sudo make demo)'
 }
