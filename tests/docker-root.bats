@@ -276,3 +276,45 @@ same_history() {
 	try 2 image-inspect --list "docker-root:$PWD/remapped"
 	has "$stderr" 'several user namespaces: 1000.1000, 2000.2000 (name one)'
 }
+
+# holds ROOT: every layer of img:1 and built:1 is put together to its DiffID.
+holds() {
+	local name
+	for name in img:1 built:1; do
+		image-inspect --layers "docker-root:$1:$name" >records
+		try layer-hash --check <records
+	done
+	# Only overlay2 keeps layers in overlayfs's form.
+	is "$(jq 'has("path") or (has("driverPath") | not)' records | sort -u)" false
+}
+
+@test 'drivers that keep whole trees are read: overlay and btrfs' {
+	mkdir -p o/image o/overlay b/image b/btrfs/subvolumes
+	cp -a "$ROOTS/vfs/root/image/vfs" o/image/overlay
+	cp -a "$ROOTS/vfs/root/image/vfs" b/image/btrfs
+	for dir in "$ROOTS"/vfs/root/vfs/dir/*; do
+		mkdir "o/overlay/${dir##*/}"
+		cp -a "$dir" "o/overlay/${dir##*/}/root"
+		cp -a "$dir" "b/btrfs/subvolumes/${dir##*/}"
+	done
+	holds "$PWD/o"
+	holds "$PWD/b"
+}
+
+@test 'drivers that keep whiteouts by their names are read: aufs and fuse-overlayfs' {
+	mkdir -p a/image a/aufs/diff a/aufs/layers f/image
+	cp -a "$ROOTS/overlay2/root/image/overlay2" a/image/aufs
+	cp -a "$ROOTS/overlay2/root/image/overlay2" f/image/fuse-overlayfs
+	cp -a "$ROOTS/overlay2/root/overlay2" f/fuse-overlayfs
+	find f/fuse-overlayfs/*/diff -type c | while read -r file; do
+		[ "$(stat -c %t:%T "$file")" = 0:0 ] || continue
+		rm "$file" && : >"${file%/*}/.wh.${file##*/}"
+	done
+	for dir in f/fuse-overlayfs/*/diff; do
+		id=${dir%/diff} id=${id##*/}
+		cp -a "$dir" "a/aufs/diff/$id"
+		: >"a/aufs/layers/$id"
+	done
+	holds "$PWD/a"
+	holds "$PWD/f"
+}
