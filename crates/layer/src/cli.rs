@@ -16,8 +16,9 @@ use anyhow::{Context, Error, Result, ensure};
 use serde::Serialize;
 
 use crate::change::Escaped;
-use crate::digest::Mismatch;
+use crate::check::Mismatch;
 
+pub use crate::check::Absent;
 pub use progress::Progress;
 pub use table::{Table, human_size};
 
@@ -42,18 +43,6 @@ impl Status {
         }
     }
 }
-
-/// What was asked for is not there: a tag, a platform, a path in an image. Tools that meet it exit with status 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Absent(pub String);
-
-impl std::fmt::Display for Absent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Absent {}
 
 /// 128 + SIGPIPE: what a shell shows of a program that the signal ended.
 const READER_GONE: u8 = 141;

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::archive::{TarSink, read_tar};
 use crate::change::{Body, Entry, LayerPath, Sink, Time};
-use crate::cli::Absent;
+use crate::check::Absent;
 use crate::diff;
 use crate::mount::Mount;
 use crate::record::LayerRecord;

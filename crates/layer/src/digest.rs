@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+pub use crate::check::{Mismatch, check};
+
 const PREFIX: &str = "sha256:";
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hexadecimal digits (image-spec, descriptor.md, "Digests").
@@ -103,36 +105,6 @@ impl fmt::Display for ParseError {
 }
 
 impl std::error::Error for ParseError {}
-
-/// A check that did not hold: something is not what it was said to be. Tools that meet it exit with status 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
-    /// What was checked, as the message names it: `digest`, `DiffID`, `size`.
-    pub what: &'static str,
-    /// What was found.
-    pub found: String,
-    /// What was expected.
-    pub expected: String,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}, expected {}", self.what, self.found, self.expected)
-    }
-}
-
-impl std::error::Error for Mismatch {}
-
-/// Compares a value that was `found` with the one that was `expected`; `what` names it in the message.
-///
-/// # Errors
-/// [`Mismatch`] where they differ.
-pub fn check<T: PartialEq + fmt::Display>(what: &'static str, found: &T, expected: &T) -> Result<(), Mismatch> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Mismatch { what, found: found.to_string(), expected: expected.to_string() })
-}
 
 /// A running SHA-256.
 #[derive(Clone, Default)]
@@ -272,11 +244,5 @@ mod tests {
         let abc = ChainId(Digest::of(format!("{ab} {c}").as_bytes()));
         assert_eq!(ChainId::chain([a, b, c]), [ChainId(a.0), ab, abc]);
         assert_eq!(ChainId::chain([]), []);
-    }
-
-    #[test]
-    fn a_mismatch_says_found_and_expected() {
-        assert_eq!(check("size", &3, &3), Ok(()));
-        assert_eq!(check("size", &3, &4).unwrap_err().to_string(), "size is 3, expected 4");
     }
 }

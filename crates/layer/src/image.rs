@@ -37,7 +37,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::change::Escaped;
-use crate::cli::Absent;
+use crate::check::Absent;
 use crate::digest::{Digest, ImageId};
 use crate::docker_root::{Layer, Store};
 use crate::record::LayerRecord;

@@ -18,6 +18,7 @@ pub mod apply;
 pub mod archive;
 pub mod bolt;
 pub mod change;
+pub mod check;
 pub mod cli;
 pub mod commit;
 pub mod config;

@@ -4,10 +4,13 @@
 //! DiffID and both sizes fall out at the end as [`Sums`]. Work is spread over a few threads that hand large recycled
 //! buffers down a chain, so memory does not depend on the blob's size.
 
+mod blob;
 mod compression;
 mod decode;
 mod gzip;
 mod reader;
+mod stages;
+mod tee;
 mod writer;
 
 use anyhow::Result;
@@ -17,7 +20,8 @@ use crate::record::LayerRecord;
 
 pub use compression::{Compression, Encoding};
 pub(crate) use decode::decoder;
-pub use reader::{LayerReader, Tee};
+pub use reader::LayerReader;
+pub use tee::Tee;
 pub use writer::LayerWriter;
 
 /// Bytes of one buffer of tar. Below 64 KiB the cost of handing over shows; above 256 KiB nothing is gained.

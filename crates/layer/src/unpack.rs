@@ -71,7 +71,7 @@ impl LayerRange {
     /// A layer that it does not have.
     pub fn check(&self, count: usize) -> Result<()> {
         let top = self.last.unwrap_or(self.first);
-        let absent = || crate::cli::Absent(format!("has {count} layers, none of number {top}"));
+        let absent = || crate::check::Absent(format!("has {count} layers, none of number {top}"));
         ensure!(*self == Self::ALL || top < count, absent());
         Ok(())
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::driver;
 use super::{Store, required, trimmed_digest};
-use crate::cli::Absent;
+use crate::check::Absent;
 use crate::digest::{ChainId, ImageId};
 use crate::limits;
 

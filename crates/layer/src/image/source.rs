@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use super::platform::Platform;
 use super::reference::Selector;
 use super::{Image, OpenOptions, name};
-use crate::cli::Absent;
+use crate::check::Absent;
 use crate::digest::{Digest, ImageId};
 
 /// A medium with images in it. What it holds is known without reading more than its index; all else is read when asked for,

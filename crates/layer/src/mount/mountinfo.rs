@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::undo::Made;
 use super::{OverlayMount, Writable};
-use crate::cli::Absent;
+use crate::check::Absent;
 
 /// The mounts that this thread sees; each thread may be in a mount namespace of its own.
 const MOUNTINFO: &str = "/proc/thread-self/mountinfo";

@@ -4,37 +4,19 @@
 //! or writes. A buffer of tar has one owner at a time and goes round: decoder, hasher, caller, decoder. A plain tar needs
 //! one thread besides the caller's, as its digest is its DiffID.
 
-use std::io::{self, BufRead, Read, Write};
-use std::sync::Arc;
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Error, Result, anyhow};
 
-use super::decode::{decoder, invalid};
+use super::decode::invalid;
+use super::stages::{Cap, Chunk, Item, Sum, decode_blob, hash_chunks, read_plain};
 use super::{CHUNK, Compression, Expected, Sums};
-use crate::digest::{DiffId, Digest, Hasher};
+use crate::digest::DiffId;
 
 /// Buffers of tar in flight. More than the stages that hold one make no difference.
 const CHUNKS: usize = 8;
-
-/// Bytes of one read of a compressed blob.
-const BLOB_CHUNK: usize = 128 << 10;
-
-/// Reads of the blob that may wait for their hash.
-const BLOB_CHUNKS: usize = 4;
-
-/// A buffer of tar; only the first `len` bytes are filled, so that it is zeroed once and not at each round.
-struct Chunk {
-    bytes: Box<[u8]>,
-    len: usize,
-}
-
-/// What a stage hands on: a buffer, or the error that ended the stream.
-type Item = io::Result<Chunk>;
-
-/// Digest and length of the bytes that went by.
-type Sum = (Digest, u64);
 
 /// A layer's tar, decoded and hashed while it is read.
 ///
@@ -174,201 +156,12 @@ fn join<T>(thread: JoinHandle<T>) -> Result<T> {
     thread.join().map_err(|_| anyhow!("a thread of the reader panicked"))
 }
 
-/// How much may be decoded.
-struct Cap {
-    left: u64,
-    max_size: Option<u64>,
-}
-
-impl Cap {
-    fn take(&mut self, bytes: usize) -> io::Result<()> {
-        match self.left.checked_sub(bytes as u64) {
-            Some(left) => self.left = left,
-            None => {
-                let max = self.max_size.unwrap_or_default();
-                return Err(invalid(format!("uncompressed size is over {max} bytes (raise it with --max-size)")));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Fills buffers from `tar` and hands them to `next` until the end, an error, or nobody wants them any more.
-fn fill(tar: &mut dyn Read, cap: &mut Cap, recycled: &Receiver<Chunk>, mut next: impl FnMut(Item) -> bool) {
-    while let Ok(mut chunk) = recycled.recv() {
-        let filled = read_full(tar, &mut chunk.bytes).and_then(|len| cap.take(len).map(|()| len));
-        match filled {
-            Ok(0) => break,
-            Ok(len) => {
-                chunk.len = len;
-                if !next(Ok(chunk)) {
-                    break;
-                }
-            }
-            Err(err) => {
-                next(Err(err));
-                break;
-            }
-        }
-    }
-}
-
-/// Reads until `buf` is full or the input ends. What came before an error is lost with it: the stream has failed.
-fn read_full(input: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
-    let mut len = 0;
-    while len < buf.len() {
-        match input.read(&mut buf[len..]) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(len)
-}
-
-fn read_plain(mut input: impl Read, mut cap: Cap, recycled: &Receiver<Chunk>, next: &SyncSender<Item>) -> Sum {
-    let mut hasher = Hasher::new();
-    let mut size = 0;
-    fill(&mut input, &mut cap, recycled, |item| {
-        if let Ok(chunk) = &item {
-            hasher.update(&chunk.bytes[..chunk.len]);
-            size += chunk.len as u64;
-        }
-        next.send(item).is_ok()
-    });
-    (hasher.finish(), size)
-}
-
-fn hash_chunks(from: &Receiver<Item>, next: &SyncSender<Item>) -> Sum {
-    let mut hasher = Hasher::new();
-    let mut size = 0;
-    for item in from {
-        if let Ok(chunk) = &item {
-            hasher.update(&chunk.bytes[..chunk.len]);
-            size += chunk.len as u64;
-        }
-        if next.send(item).is_err() {
-            break;
-        }
-    }
-    (hasher.finish(), size)
-}
-
-fn decode_blob(
-    input: impl Read + Send,
-    compression: Compression,
-    mut cap: Cap,
-    recycled: &Receiver<Chunk>,
-    next: &SyncSender<Item>,
-) -> Sum {
-    let (to_hash, blob) = sync_channel::<Arc<Vec<u8>>>(BLOB_CHUNKS);
-    let hash = move || {
-        let mut hasher = Hasher::new();
-        let mut size = 0;
-        for bytes in blob {
-            hasher.update(&bytes);
-            size += bytes.len() as u64;
-        }
-        (hasher.finish(), size)
-    };
-    thread::scope(|scope| {
-        let hashed = scope.spawn(hash);
-        let mut blob = BlobReader::new(input, to_hash);
-        match decoder(&mut blob, compression) {
-            Ok(mut tar) => fill(&mut *tar, &mut cap, recycled, |item| next.send(item).is_ok()),
-            // Nobody is there to be told only where the caller has gone.
-            Err(err) => drop(next.send(Err(err))),
-        }
-        drop(blob);
-        hashed.join().unwrap_or_else(|_| (Digest::of(b""), 0))
-    })
-}
-
-/// The blob, read in large pieces of which each goes to the hash as well.
-struct BlobReader<R> {
-    input: R,
-    to_hash: SyncSender<Arc<Vec<u8>>>,
-    current: Arc<Vec<u8>>,
-    at: usize,
-    used: Vec<Arc<Vec<u8>>>,
-}
-
-impl<R: Read> BlobReader<R> {
-    fn new(input: R, to_hash: SyncSender<Arc<Vec<u8>>>) -> Self {
-        Self { input, to_hash, current: Arc::default(), at: 0, used: Vec::new() }
-    }
-
-    /// Returns a buffer that the hash is done with, or a new one: there are never more than it may hold.
-    fn spare(&mut self) -> Vec<u8> {
-        let free = self.used.iter().position(|used| Arc::strong_count(used) == 1);
-        free.and_then(|at| Arc::into_inner(self.used.swap_remove(at))).unwrap_or_default()
-    }
-}
-
-impl<R: Read> BufRead for BlobReader<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.current.len() {
-            let mut bytes = self.spare();
-            bytes.resize(BLOB_CHUNK, 0);
-            // One read, not a full buffer: what a pipe holds is decoded at once.
-            let read = loop {
-                match self.input.read(&mut bytes) {
-                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read?,
-                }
-            };
-            bytes.truncate(read);
-            let last = std::mem::replace(&mut self.current, Arc::new(bytes));
-            self.used.push(last);
-            self.at = 0;
-            if read > 0 {
-                self.to_hash.send(Arc::clone(&self.current)).map_err(io::Error::other)?;
-            }
-        }
-        Ok(&self.current[self.at..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.at += amount;
-    }
-}
-
-impl<R: Read> Read for BlobReader<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.fill_buf()?.read(buf)?;
-        self.consume(read);
-        Ok(read)
-    }
-}
-
-/// A reader that copies all that is read from it to a writer.
-pub struct Tee<R, W> {
-    input: R,
-    copy: W,
-}
-
-impl<R: Read, W: Write> Tee<R, W> {
-    /// Copies what is read from `input` to `copy`.
-    pub fn new(input: R, copy: W) -> Self {
-        Self { input, copy }
-    }
-}
-
-impl<R: Read, W: Write> Read for Tee<R, W> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buf)?;
-        self.copy.write_all(&buf[..read])?;
-        if read == 0 {
-            self.copy.flush()?;
-        }
-        Ok(read)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::digest::Digest;
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -472,13 +265,5 @@ mod tests {
     #[test]
     fn dropping_it_early_does_not_hang() {
         drop(LayerReader::new(io::Cursor::new(gzip(&vec![0; 100 * CHUNK])), None).unwrap());
-    }
-
-    #[test]
-    fn tee_copies_all_that_was_read() {
-        let mut copy = Vec::new();
-        let mut read = Vec::new();
-        Tee::new(&b"layer"[..], &mut copy).read_to_end(&mut read).unwrap();
-        assert_eq!(copy, b"layer");
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::build::{LINKS, components};
 use super::{EntryId, NONE, PathId, Tree, What};
 use crate::change::{Escaped, LayerPath};
-use crate::cli::Absent;
+use crate::check::Absent;
 use crate::limits;
 
 impl Tree {
