@@ -3,6 +3,8 @@
 
 load helpers
 
+CID=$(printf 'c%.0s' {1..64})
+
 setup() {
 	requires root containerd ctr
 	enter_scratch
@@ -20,8 +22,12 @@ setup_file() {
 	ctr_import default one.tar
 	ctr_import default two.tar
 	ctr_import other two.tar
-	ctr --address "$PWD/sock" snapshot prepare rw "$(chain_ids $(diff_ids a b) | tail -n 1)"
-	ctr --address "$PWD/sock" snapshot ls >snapshots
+	ctr --address "$PWD/sock" container create docker.io/library/one:1 box /bin/sh
+	# What Docker does: a snapshot for what it puts into each container, and the container's own on top.
+	ctr_import moby one.tar
+	ctr --address "$PWD/sock" --namespace moby snapshot prepare init "$(chain_ids $(diff_ids a b) | tail -n 1)"
+	ctr --address "$PWD/sock" --namespace moby snapshot commit "$CID-init" init
+	ctr --address "$PWD/sock" --namespace moby snapshot prepare "$CID" "$CID-init"
 	# A daemon that writes meanwhile does not disturb: the databases are locked, but not to those who only look.
 	image-inspect --list root >live
 	stop_containerd
@@ -104,7 +110,7 @@ copy_root() {
 	is "$(image-inspect --list "$root" | tags)" $'docker.io/library/one:1\nexample.org/two:2'
 	is "$(image-inspect --list "docker-root:$root" | tags)" "$(tags <"$BATS_FILE_TMPDIR/live")"
 	is "$(CONTAINERD_NAMESPACE=other image-inspect --list "$root" | tags)" example.org/two:2
-	try 2 env CONTAINERD_NAMESPACE=moby image-inspect "$root"
+	try 2 env CONTAINERD_NAMESPACE=none image-inspect "$root"
 	says "image-inspect: $root: holds no image"
 	try 1 image-inspect "$root:three"
 	has "$stderr" 'holds no image `three` (there is '
@@ -176,6 +182,47 @@ copy_root() {
 	rm -r copy/io.containerd.content.v1.content
 	try 2 image-inspect copy:one:1
 	says 'image-inspect: copy:one:1: io.containerd.content.v1.content: is missing'
+}
+
+@test "containers are listed with what they have written, and mounted" {
+	try image-inspect --containers "$root"
+	is "$(jq -r '[.id, .namespace, .image, .size] | join(" ")' <<<"$output")" 'box default docker.io/library/one:1 0'
+	is "$(jq -r .parent <<<"$output")" "$(chain_ids $(diff_ids a b) | tail -n 1)"
+	is "$(jq -r '.lowers[]' <<<"$output")" "$(image-inspect --layers "$root:one:1" | jq -r .path)"
+	is "$(jq -r .created <<<"$output" | cut -c -10)" "$(date -u -r "$BATS_FILE_TMPDIR/one.tar" +%F)"
+	copy_root
+	path=$(image-inspect --containers copy | jq -r .path)
+	printf 12345 >"$path/new"
+	is "$(image-inspect --containers copy | jq .size)" 5
+	mapfile -t lowers < <(image-inspect --containers copy | jq -r '.lowers[]')
+	requires overlayfs
+	ovl-mount "${lowers[@]/#/--lower=}" "--lower=$path" mnt >/dev/null
+	is "$(cat mnt/new mnt/d/e/f)" 12345one
+	ovl-mount -u mnt
+	rm -r "$path"
+	try 2 image-inspect --containers copy
+	has "$stderr" 'container box: io.containerd.snapshotter.v1.overlayfs/snapshots/'
+	has "$stderr" '/fs: is missing'
+	try 2 image-inspect --sizes "$root"
+	says "image-inspect: $root: is a store of containerd's, whose sizes are not known"
+}
+
+@test "Docker's containers are those of its data root" {
+	mkdir -p "docker/containers/$CID" docker/containerd
+	cp -a "$root" docker/containerd/daemon
+	printf '{"ID":"%s","Name":"/box2","Created":"2026-01-02T03:04:05Z","Config":{"Image":"one:1"}}\n' "$CID" \
+		>"docker/containers/$CID/config.v2.json"
+	CONTAINERD_NAMESPACE=moby try image-inspect --containers docker
+	is "$(jq -r '[.id, .name, .image, .created] | join(" ")' <<<"$output")" "$CID box2 one:1 2026-01-02T03:04:05Z"
+	is "$(jq -r '.lowers | length' <<<"$output")" 3
+	is "$(jq -r .parent <<<"$output")" "$(chain_ids $(diff_ids a b) | tail -n 1)"
+	is "$(image-inspect --containers docker | jq -r .id)" "$CID"$'\n'box
+	try image-inspect --containers -t docker
+	is "${#lines[@]}" 3
+	echo '{' >"docker/containers/$CID/config.v2.json"
+	try 2 image-inspect --containers docker
+	is "$(jq -r .id <<<"$output")" box
+	has "$stderr" "containers/$CID/config.v2.json: "
 }
 
 @test "in Docker's data root the other store goes first, as it does for the daemon" {

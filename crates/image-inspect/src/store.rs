@@ -1,7 +1,8 @@
 //! What is asked of a whole data root of Docker's.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use layer::cli::{self, Lines, Status, Stdout};
+use layer::containerd;
 use layer::docker_root::{self, Store};
 use layer::image::{Reference, Transport};
 
@@ -11,6 +12,11 @@ use crate::args::Args;
 pub(crate) fn print(args: &Args, reference: &Reference, out: &mut Lines<Stdout>) -> Result<Status> {
     ensure!(reference.transport.is_none_or(|transport| transport == Transport::DockerRoot), "is no docker-root");
     ensure!(reference.selector.is_none(), "names an image, expected a data root of Docker alone");
+    if !Store::is_at(&reference.path)
+        && let Some(root) = containerd::Root::open(&reference.path)?
+    {
+        return print_containerd(args, &root, out);
+    }
     let store = Store::open(&reference.path)?;
     let troubles = if args.what.sizes {
         let usage = store.usage()?;
@@ -27,6 +33,20 @@ pub(crate) fn print(args: &Args, reference: &Reference, out: &mut Lines<Stdout>)
         }
         troubles
     };
+    report(args, troubles, out)
+}
+
+fn print_containerd(args: &Args, root: &containerd::Root, out: &mut Lines<Stdout>) -> Result<Status> {
+    ensure!(!args.what.sizes, "is a store of containerd's, whose sizes are not known");
+    let (containers, troubles) = root.containers(containerd::namespace().as_deref())?;
+    match args.table {
+        true => out.bytes(containerd::containers_table(&containers).to_string().as_bytes())?,
+        false => containers.iter().try_for_each(|container| out.write(container))?,
+    }
+    report(args, troubles, out)
+}
+
+fn report(args: &Args, troubles: Vec<Error>, out: &mut Lines<Stdout>) -> Result<Status> {
     out.flush()?;
     let name = cli::name(args.image.as_ref());
     let mut status = Status::Success;

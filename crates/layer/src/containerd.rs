@@ -8,7 +8,9 @@
 //!
 //! Nothing is written or locked.
 
-use std::collections::BTreeMap;
+mod containers;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -17,6 +19,8 @@ use crate::bolt::{self, Bucket};
 use crate::digest::{ChainId, Digest};
 use crate::docker_root::Dir;
 use crate::limits;
+
+pub use containers::{Container, containers_table};
 
 const METADATA: &str = "io.containerd.metadata.v1.bolt/meta.db";
 const CONTENT: &str = "io.containerd.content.v1.content";
@@ -29,6 +33,8 @@ const COMMITTED: &[u8] = &[3];
 pub struct Root {
     root: Dir,
     path: PathBuf,
+    /// Docker's data root, if it is within one.
+    docker: Option<Dir>,
 }
 
 /// A name, and what it stands for.
@@ -46,9 +52,27 @@ pub struct Target {
     pub size: u64,
 }
 
-/// The snapshots of layers: the number of each one's directory, by the ChainID.
+/// The directories of layers and containers.
 #[derive(Debug, Default)]
-pub struct Snapshots(BTreeMap<ChainId, u64>);
+pub struct Snapshots {
+    /// By their keys: `NAMESPACE/N/NAME`.
+    all: HashMap<String, Snapshot>,
+    /// The keys of those of layers. Each namespace has its own; they are equal.
+    layers: HashMap<ChainId, String>,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    /// The name of its directory.
+    number: u64,
+    /// The key of the one below.
+    parent: Option<String>,
+}
+
+/// Returns the ChainID in the key of a snapshot, which that of a layer ends with.
+fn layer_of(key: &str) -> Option<ChainId> {
+    key.rsplit('/').next()?.parse().ok()
+}
 
 impl Root {
     /// Opens the root at `path`, or the one in the data root of Docker's at `path`; `None` where there is neither.
@@ -58,11 +82,13 @@ impl Root {
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let path = std::path::absolute(path).context("has no absolute path")?;
         let daemon = path.join("containerd/daemon");
-        for path in [path, daemon] {
+        let docker = path.clone();
+        for (path, is_docker) in [(path, false), (daemon, true)] {
             if path.is_dir() {
                 let root = Dir::open(&path)?;
                 if root.file(METADATA)?.is_some() {
-                    return Ok(Some(Self { root, path }));
+                    let docker = is_docker.then(|| Dir::open(&docker)).transpose()?;
+                    return Ok(Some(Self { root, path, docker }));
                 }
             }
         }
@@ -94,7 +120,10 @@ impl Root {
                 let Some(images) = version.descend(&[space, "images"])? else { continue };
                 for name in texts(&images) {
                     let target = images.descend(&[name, "target"])?;
-                    targets.push(parse_target(space, name, target).with_context(|| format!("image `{name}`"))?);
+                    targets.push(
+                        parse_target(space, name, target)
+                            .with_context(|| format!("image `{}`", name.escape_debug()))?,
+                    );
                     let limit = limits::DESCRIPTORS;
                     ensure!(targets.len() <= limit, "has more than {limit} names of images");
                 }
@@ -110,22 +139,22 @@ impl Root {
     /// A damaged database.
     pub fn snapshots(&self) -> Result<Snapshots> {
         let snapshots = self.read(&format!("{SNAPSHOTTER}/metadata.db"), |root| {
-            let mut found = BTreeMap::new();
+            let mut found = Snapshots::default();
             let Some(snapshots) = root.descend(&["v1", "snapshots"])? else { return Ok(found) };
             for key in texts(&snapshots) {
-                // `NAMESPACE/N/NAME`; the names of layers are ChainIDs.
-                let Some(chain_id) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
                 let Some(snapshot) = snapshots.bucket(key)? else { continue };
-                if snapshot.get("kind") == Some(COMMITTED) {
-                    let number = snapshot.get("id").and_then(varint).with_context(|| format!("snapshot `{key}`"));
-                    // Namespaces have snapshots of their own; the oldest is as good as any.
-                    let number = number.context("has no number")?;
-                    found.entry(chain_id).and_modify(|old: &mut u64| *old = number.min(*old)).or_insert(number);
+                let number = snapshot.get("id").and_then(varint);
+                let number = number.with_context(|| format!("snapshot `{}`: has no number", key.escape_debug()))?;
+                let parent = snapshot.get("parent").and_then(|key| String::from_utf8(key.to_vec()).ok());
+                let committed = snapshot.get("kind") == Some(COMMITTED);
+                if let Some(chain_id) = layer_of(key).filter(|_| committed) {
+                    found.layers.entry(chain_id).or_insert_with(|| key.to_owned());
                 }
+                found.all.insert(key.to_owned(), Snapshot { number, parent });
             }
             Ok(found)
         })?;
-        Ok(Snapshots(snapshots.unwrap_or_default()))
+        Ok(snapshots.unwrap_or_default())
     }
 
     /// Returns the directory of a layer's changes, if it was unpacked.
@@ -133,9 +162,17 @@ impl Root {
     /// # Errors
     /// What looking gives; a symlink on the way.
     pub fn layer_path(&self, snapshots: &Snapshots, chain_id: ChainId) -> Result<Option<PathBuf>> {
-        let Some(number) = snapshots.0.get(&chain_id) else { return Ok(None) };
-        let name = format!("{SNAPSHOTTER}/snapshots/{number}/fs");
-        Ok(self.root.dir(&name)?.map(|_| self.path.join(name)))
+        let snapshot = snapshots.layers.get(&chain_id).and_then(|key| snapshots.all.get(key));
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        Ok(self.snapshot_dir(snapshot)?.map(|_| self.snapshot_path(snapshot)))
+    }
+
+    fn snapshot_dir(&self, snapshot: &Snapshot) -> Result<Option<Dir>> {
+        self.root.dir(&directory(snapshot))
+    }
+
+    fn snapshot_path(&self, snapshot: &Snapshot) -> PathBuf {
+        self.path.join(directory(snapshot))
     }
 
     /// Reads from the database `name`; `None` where there is none.
@@ -143,6 +180,15 @@ impl Root {
         let Some(file) = self.root.file(name)? else { return Ok(None) };
         bolt::read(&file, read).map(Some).with_context(|| self.root.name(name))
     }
+}
+
+fn directory(snapshot: &Snapshot) -> String {
+    format!("{SNAPSHOTTER}/snapshots/{}/fs", snapshot.number)
+}
+
+/// Returns the one namespace that is asked for in the environment, as `ctr` reads it.
+pub fn namespace() -> Option<String> {
+    std::env::var("CONTAINERD_NAMESPACE").ok().filter(|name| !name.is_empty())
 }
 
 /// Returns the keys of a bucket. containerd takes no namespace and no name that is no UTF-8.

@@ -11,7 +11,7 @@ use super::oci_layout::{Discarded, OciLayout};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::source::{Candidate, ImageSource};
-use crate::containerd::{Root, Snapshots, Target};
+use crate::containerd::{self, Root, Snapshots, Target};
 use crate::digest::{ChainId, ImageId};
 
 pub(super) struct Containerd {
@@ -26,8 +26,7 @@ impl Containerd {
     /// # Errors
     /// A damaged database, and names for more than can be images.
     pub(super) fn open(root: Root, reference: Reference) -> Result<Self> {
-        let namespace = std::env::var("CONTAINERD_NAMESPACE").ok().filter(|name| !name.is_empty());
-        let index = index(&root.targets(namespace.as_deref())?)?;
+        let index = index(&root.targets(containerd::namespace().as_deref())?)?;
         let snapshots = root.snapshots()?;
         let medium = Arc::new(Medium::Directory(root.content()?.into_fd()));
         let reference = Reference { path: root.path().to_owned(), ..reference };
