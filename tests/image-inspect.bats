@@ -413,6 +413,6 @@ two_platforms() {
 @test "a full disk and a reader that has gone" {
 	docker_archive x.tar a.tar
 	try 2 bash -c 'image-inspect x.tar >/dev/full'
-	says 'image-inspect: x.tar: <stdout>: cannot write: No space left on device (os error 28)'
+	says 'image-inspect: <stdout>: cannot write: No space left on device (os error 28)'
 	try 141 bash -c 'exec 3> >(exec true); sleep 0.5; image-inspect x.tar >&3'
 }

@@ -309,7 +309,7 @@ commit() { layer-commit "$@" >layer.tar; }
 	mkdir upper
 	seq 100000 >upper/numbers
 	try 2 bash -c 'layer-commit upper >/dev/full'
-	is "$stderr" 'layer-commit: upper: numbers: <stdout>: cannot write: No space left on device (os error 28)'
+	is "$stderr" 'layer-commit: <stdout>: cannot write: No space left on device (os error 28)'
 	# shellcheck disable=SC2016
 	try bash -c 'layer-commit upper | true; echo "${PIPESTATUS[0]}"'
 	is "$output$stderr" 141
