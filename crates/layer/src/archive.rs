@@ -28,5 +28,5 @@ mod tests;
 pub use content::Content;
 pub use input::{ArchiveFile, Input, Stream};
 pub use members::{Kind, Member, Members};
-pub use read::{Stats, read_archive, read_tar};
+pub use read::{Stats, read_archive, read_tar, read_watched};
 pub use write::TarSink;

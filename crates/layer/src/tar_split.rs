@@ -8,6 +8,7 @@
 //! layers are kept that have two members of one name, or content behind a member that has none on disk.
 
 mod assemble;
+mod record;
 
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use serde_json::de::IoRead;
 
 use crate::limits;
 
-pub use assemble::Assembly;
+pub use assemble::{Assembly, lost_contents};
+pub use record::record;
 
 /// The checksum of contents: CRC-64/GO-ISO, as Go's hash/crc64 has it.
 #[derive(Clone)]

@@ -15,6 +15,12 @@ pub trait Input: BufRead {
     fn skip(&mut self, n: u64) -> io::Result<()>;
 }
 
+impl<I: Input + ?Sized> Input for &mut I {
+    fn skip(&mut self, n: u64) -> io::Result<()> {
+        (**self).skip(n)
+    }
+}
+
 /// A stream, of which each byte is read.
 pub struct Stream<R>(pub R);
 

@@ -35,10 +35,24 @@ pub fn read_tar(input: impl BufRead, sink: &mut dyn Sink) -> Result<Stats> {
 /// # Errors
 /// What [`read_tar`] gives.
 pub fn read_archive(input: impl Input, sink: &mut dyn Sink) -> Result<Stats> {
+    read_watched(input, sink, &mut |_| Ok(()))
+}
+
+/// Reads as [`read_archive`] does, and calls `watch` with each member before `sink` gets what it means: of `input`, all that
+/// stands before the member's content has been consumed then, and nothing of that.
+///
+/// # Errors
+/// What [`read_archive`] and `watch` give.
+pub fn read_watched(
+    input: impl Input,
+    sink: &mut dyn Sink,
+    watch: &mut dyn FnMut(&Member) -> Result<()>,
+) -> Result<Stats> {
     let mut members = Members::new(input);
     let mut stats = Stats::default();
     while let Some((member, mut content)) = members.next_member()? {
         stats.entries += 1;
+        watch(member)?;
         decode(member, &mut content, sink).with_context(|| format!("entry `{}`", Escaped(&member.name)))?;
     }
     Ok(stats)

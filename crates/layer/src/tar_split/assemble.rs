@@ -1,5 +1,6 @@
 //! From tar-split's entries and a layer's directory back to the tar.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -55,6 +56,20 @@ impl<R: Read> Assembly<R> {
         Self { entries: Entries::new(tar_split), layer, resolve, current: Source::Segment(io::Cursor::default()) }
     }
 
+    /// Says whether the content of a file entry is in the directory.
+    fn has(&self, name: Vec<u8>, size: u64, crc: u64) -> bool {
+        let Ok(file) = self.open(&name, size) else { return false };
+        let mut content = Content { file, name, left: size, checksum: Checksum::default(), crc };
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Makes the next entry current; false at the end.
     fn advance(&mut self) -> Result<bool> {
         self.current = match self.entries.next().transpose()? {
@@ -92,6 +107,25 @@ impl<R: Read> Assembly<R> {
         digest::check("size", &metadata.len(), &size)?;
         Ok(file)
     }
+}
+
+/// Returns which of the file entries of the gzipped `tar_split`, counted from 0, have a content that is not in the directory
+/// `layer`.
+///
+/// # Errors
+/// What reading the entries gives.
+pub fn lost_contents(tar_split: impl Read, layer: OwnedFd) -> Result<BTreeSet<u64>> {
+    let mut assembly = Assembly::new(tar_split, layer);
+    let mut lost = BTreeSet::new();
+    let mut number = 0;
+    while let Some(entry) = assembly.entries.next().transpose()? {
+        let Entry::File { name, size, crc } = entry else { continue };
+        if size > 0 && !assembly.has(name, size, crc) {
+            lost.insert(number);
+        }
+        number += 1;
+    }
+    Ok(lost)
 }
 
 impl Content {
