@@ -15,6 +15,7 @@ mod layers;
 mod rebuild;
 mod size;
 mod usage;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@
 mod meta;
 mod new;
 mod remove;
+mod replace;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -117,6 +118,19 @@ impl Root {
         let flags = DIR.difference(OFlags::NOFOLLOW);
         let open = || fs::openat2(&self.fd, path, flags, Mode::empty(), resolve);
         retry(open).map(|fd| Dir { fd }).named("open the directory")
+    }
+
+    /// Opens the directory `path` below the root as a root of its own.
+    ///
+    /// # Errors
+    /// As [`Root::dir`].
+    pub fn sub(&self, path: &LayerPath) -> Result<Self> {
+        self.dir(path).map(|dir| Self { fd: dir.fd })
+    }
+
+    /// Gives the descriptor away.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 }
 

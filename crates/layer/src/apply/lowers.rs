@@ -67,7 +67,10 @@ impl Lowers {
     }
 
     /// Returns all names in the merged root.
-    pub(super) fn names(&mut self) -> Result<BTreeSet<OsString>> {
+    ///
+    /// # Errors
+    /// What reading the directories gives.
+    pub fn names(&mut self) -> Result<BTreeSet<OsString>> {
         let root = LayerPath::root();
         let mut names = BTreeSet::new();
         for layer in 0..self.roots.len() {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Store, digests, required};
 use crate::digest::{self, Digest, ImageId};
 use crate::limits;
 
 /// The names of images, by repository: `repositories.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repositories {
     /// Repositories by their familiar names.
     #[serde(rename = "Repositories", default)]

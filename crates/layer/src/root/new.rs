@@ -84,7 +84,7 @@ impl Drop for NewDir {
 /// Digits after the name.
 const RANDOM: usize = 6;
 
-fn temporary(name: &OsStr) -> OsString {
+pub(super) fn temporary(name: &OsStr) -> OsString {
     let random = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
     // A name of up to 255 bytes has to stay one.
     let kept = name.as_bytes().len().min(255 - RANDOM - 2);
