@@ -22,7 +22,7 @@ fn run() -> Result<Status> {
 
 fn print(args: &args::Args) -> Result<Status> {
     let reference = Reference::parse(&args.image)?;
-    let options = OpenOptions { platform: args.platform.clone(), max_size: args.max_size };
+    let options = OpenOptions { platform: args.platform.clone(), max_size: args.max_size, ..OpenOptions::default() };
     let mut out = Lines::stdout();
     let what = &args.what;
     if what.containers || what.sizes {

@@ -37,7 +37,8 @@ impl Job {
         };
         let image = args.image.as_ref().map(|reference| {
             let name = reference.display().to_string();
-            let options = OpenOptions { platform: args.platform.clone(), max_size: args.max_size };
+            let options =
+                OpenOptions { platform: args.platform.clone(), max_size: args.max_size, ..OpenOptions::default() };
             let image = Reference::parse(reference).and_then(|reference| Image::open(&reference, &options));
             image.map(|image| (name.clone(), image)).with_context(|| name)
         });

@@ -43,6 +43,7 @@ use crate::docker_root::{Layer, Store};
 use crate::record::LayerRecord;
 
 use medium::Medium;
+use oci_layout::Discarded;
 use source::ImageSource;
 
 pub use config::{Config, HistoryEntry};
@@ -58,6 +59,8 @@ pub struct OpenOptions {
     pub platform: Option<Platform>,
     /// The most bytes that an archive which has to be written out may have uncompressed.
     pub max_size: Option<u64>,
+    /// Layers whose blobs are missing do not matter: whoever reads the image has them.
+    pub partial: bool,
 }
 
 /// An image: its documents as they are stored, and what they say.
@@ -83,7 +86,7 @@ enum Stored {
     Layer(Arc<Store>, Layer),
     /// There as well, but without its tar-split: to be written anew.
     Rebuilt(Arc<Store>, Layer),
-    /// Not here, only at URLs or unpacked.
+    /// Not here, only at URLs or unpacked, or left out for somebody who has it.
     Elsewhere,
 }
 
@@ -151,6 +154,11 @@ impl Image {
     /// the `history` entry where those of the configuration can be told apart ([`Config::layers_of_history`]).
     pub fn layers(&self) -> &[LayerRecord] {
         &self.layers
+    }
+
+    /// Says whether the blob of a layer, counted from the base, is in the medium.
+    pub fn has_blob(&self, index: usize) -> bool {
+        self.blobs.get(index).is_some_and(|stored| !matches!(stored, Stored::Elsewhere))
     }
 
     /// Opens the blob of a layer, counted from the base, as it is stored. Several may be read at once.
@@ -231,10 +239,11 @@ fn open_source(reference: &Reference, options: &OpenOptions) -> Result<Box<dyn I
     let medium = Arc::new(medium);
     let exact = Reference { transport: Some(transport), ..reference.clone() };
     let known = (!reference.is_stdin()).then_some(exact);
+    let discarded = if options.partial { Discarded::Allowed } else { Discarded::Refused };
     Ok(match transport {
-        Transport::DockerArchive => Box::new(docker_archive::DockerArchive::open(medium, known)?),
+        Transport::DockerArchive => Box::new(docker_archive::DockerArchive::open(medium, known, options.partial)?),
         Transport::Oci | Transport::OciArchive | Transport::DockerRoot => {
-            Box::new(oci_layout::OciLayout::open(medium, known)?)
+            Box::new(oci_layout::OciLayout::open(medium, known, discarded)?)
         }
     })
 }

@@ -110,7 +110,7 @@ impl NewImage {
     }
 
     fn finish(&self, archive: ArchiveWriter<impl Write>, config: Vec<u8>, layers: Vec<LayerRecord>) -> Result<()> {
-        archive.finish(&[ArchiveImage { config, layers, names: self.names.clone(), manifest: None }])?;
+        archive.finish(&[ArchiveImage { config, layers, names: self.names.clone(), ..ArchiveImage::default() }])?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -28,6 +28,8 @@ pub(super) struct DockerArchive {
     reference: Option<Reference>,
     index: Arc<[u8]>,
     entries: Vec<(Box<RawValue>, Entry)>,
+    /// Layers may be missing.
+    partial: bool,
 }
 
 /// One element of `manifest.json`.
@@ -43,7 +45,7 @@ impl DockerArchive {
     ///
     /// # Errors
     /// An archive without it, and what is no list of images.
-    pub(super) fn open(medium: Arc<Medium>, reference: Option<Reference>) -> Result<Self> {
+    pub(super) fn open(medium: Arc<Medium>, reference: Option<Reference>, partial: bool) -> Result<Self> {
         let Some(index) = medium.read("manifest.json")? else {
             if medium.read("repositories")?.is_some() {
                 bail!(
@@ -59,7 +61,7 @@ impl DockerArchive {
             anyhow::Ok((raw, entry))
         };
         let entries = elements.0.into_iter().enumerate().map(parse).collect::<Result<_>>()?;
-        Ok(Self { medium, reference, index: index.into(), entries })
+        Ok(Self { medium, reference, index: index.into(), entries, partial })
     }
 
     /// Reads a configuration, and checks it where its name is its digest.
@@ -79,10 +81,13 @@ impl DockerArchive {
     /// Finds a layer's blob. Of its content only the head is read, to tell the compression.
     fn layer(&self, name: &str, diff_id: DiffId) -> Result<LayerRecord> {
         let locate = || {
-            let blob = self.medium.open(name)?.context("is not in the archive")?;
-            let compression = Compression::sniff(&blob.head(Compression::HEAD as u64)?)?;
             // The name says it where it is an OCI layout's; a plain tar's digest is its DiffID.
             let named = name.strip_prefix("blobs/sha256/").and_then(|hex| Digest::from_hex(hex).ok());
+            let Some(blob) = self.medium.open(name)? else {
+                ensure!(self.partial, "is not in the archive");
+                return Ok(LayerRecord { digest: named, ..LayerRecord::default() });
+            };
+            let compression = Compression::sniff(&blob.head(Compression::HEAD as u64)?)?;
             let digest = named.or((compression == Compression::None).then_some(diff_id.0));
             anyhow::Ok(LayerRecord {
                 media_type: Some(compression.media_type().to_owned()),
@@ -133,7 +138,12 @@ impl ImageSource for DockerArchive {
         let layer = |(name, diff_id): (&String, &DiffId)| {
             anyhow::Ok(LayerRecord { image: reference.clone(), ..self.layer(name, *diff_id)? })
         };
-        let records = entry.layers.iter().zip(&parsed.diff_ids).map(layer).collect::<Result<_>>()?;
+        let records: Vec<LayerRecord> = entry.layers.iter().zip(&parsed.diff_ids).map(layer).collect::<Result<_>>()?;
+        let stored = |(name, record): (&String, &LayerRecord)| match record.size {
+            Some(_) => Stored::Blob(Arc::clone(&self.medium), name.clone()),
+            None => Stored::Elsewhere,
+        };
+        let blobs = entry.layers.iter().zip(&records).map(stored).collect();
         Ok(Image {
             id,
             config,
@@ -144,7 +154,7 @@ impl ImageSource for DockerArchive {
             index: Some(Arc::clone(&self.index)),
             tags: entry.tags.clone(),
             reference,
-            blobs: entry.layers.iter().map(|name| Stored::Blob(Arc::clone(&self.medium), name.clone())).collect(),
+            blobs,
         })
     }
 }

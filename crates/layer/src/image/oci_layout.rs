@@ -33,7 +33,7 @@ pub(super) struct OciLayout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Discarded {
     Refused,
-    /// They may have been thrown away after they were unpacked.
+    /// They may have been thrown away after they were unpacked, or left out for somebody who has them.
     Allowed,
 }
 
@@ -50,7 +50,7 @@ impl OciLayout {
     ///
     /// # Errors
     /// What is no layout of version 1.0.0, an index that is none, and more descriptors than [`limits::DESCRIPTORS`].
-    pub(super) fn open(medium: Arc<Medium>, reference: Option<Reference>) -> Result<Self> {
+    pub(super) fn open(medium: Arc<Medium>, reference: Option<Reference>, discarded: Discarded) -> Result<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Layout {
@@ -62,7 +62,7 @@ impl OciLayout {
         ensure!(version == "1.0.0", "is an OCI image layout of version `{version}`, expected `1.0.0`");
 
         let index = medium.read("index.json")?.context("has no `index.json`: not an OCI image layout")?;
-        Self::of_index(medium, reference, index, Discarded::Refused)
+        Self::of_index(medium, reference, index, discarded)
     }
 
     /// Reads the indexes nested in `index`, whose blobs are in `medium`.

@@ -6,6 +6,7 @@
 //! The same calls give the same bytes: `oci-layout`, the directories, the blobs in the order that they were added, each once,
 //! `index.json` and `manifest.json`. Owner, time and mode say nothing of who wrote them or when.
 
+mod layout;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +21,21 @@ use super::{Name, Platform};
 use crate::digest::{Digest, Hasher, Mismatch, check};
 use crate::record::LayerRecord;
 
+pub use layout::LayoutWriter;
+
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The annotation by which containerd and Docker name an image.
+const NAME: &str = "io.containerd.image.name";
+/// The annotation by which a layout does: a tag, or anything.
+const REF: &str = "org.opencontainers.image.ref.name";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 /// An archive that is being written. It is whole only after [`ArchiveWriter::finish`].
 pub struct ArchiveWriter<W: Write> {
     out: W,
     blobs: BTreeMap<Digest, u64>,
+    left_out: BTreeSet<Digest>,
 }
 
 /// An image for an archive. Its layers' blobs are added before.
@@ -39,6 +47,8 @@ pub struct ArchiveImage {
     pub layers: Vec<LayerRecord>,
     /// The names that it gets; none for an image that goes by its ImageID alone.
     pub names: Vec<Name>,
+    /// Tags that stand without a name, as an OCI image layout may have them; nobody else does.
+    pub refs: Vec<String>,
     /// The manifest as stored, where the image has one; one is made where it has none.
     pub manifest: Option<Vec<u8>>,
 }
@@ -49,7 +59,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// # Errors
     /// What writing gives.
     pub fn new(out: W) -> Result<Self> {
-        let mut archive = Self { out, blobs: BTreeMap::new() };
+        let mut archive = Self { out, blobs: BTreeMap::new(), left_out: BTreeSet::new() };
         archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         for directory in ["blobs/", "blobs/sha256/"] {
             archive.header(directory, EntryType::Directory, 0o755, 0)?;
@@ -60,6 +70,11 @@ impl<W: Write> ArchiveWriter<W> {
     /// Says whether a blob is in the archive already.
     pub fn has(&self, digest: &Digest) -> bool {
         self.blobs.contains_key(digest)
+    }
+
+    /// Leaves a blob out that images list nevertheless, for a reader who has it. It is no archive for anybody else.
+    pub fn leave_out(&mut self, digest: Digest) {
+        self.left_out.insert(digest);
     }
 
     /// Copies a blob from `input`, which is read to its end. One that is there already is not written again, nor read.
@@ -105,8 +120,10 @@ impl<W: Write> ArchiveWriter<W> {
                 repo_tags: (!tags.is_empty()).then_some(tags),
                 layers: self.layers(image)?.iter().map(|layer| blob_path(&layer.digest)).collect(),
             });
-            let manifest = self.manifest(image, config)?;
-            index.manifests.extend(named(&manifest, &image.names));
+            let (media_type, manifest) = image.manifest_document()?;
+            let mut manifest = self.document(&media_type, &manifest)?;
+            manifest.platform = platform(&image.config);
+            index.manifests.extend(named(&manifest, image));
         }
         self.file("index.json", &serde_json::to_vec(&index)?)?;
         self.file("manifest.json", &serde_json::to_vec(&docker)?)?;
@@ -115,32 +132,16 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(self.out)
     }
 
-    /// Returns the descriptors of an image's layers.
+    /// Returns the descriptors of an image's layers, which have to be in the archive.
     fn layers(&self, image: &ArchiveImage) -> Result<Vec<Descriptor>> {
-        let mut layers = Vec::new();
-        for layer in &image.layers {
-            let digest = *LayerRecord::require(&layer.digest, "digest")?;
-            let media_type = LayerRecord::require(&layer.media_type, "mediaType")?;
-            let size = *self.blobs.get(&digest).with_context(|| format!("layer {digest} is not in the archive"))?;
-            layers.push(Descriptor::new(oci_media_type(media_type), digest, size));
+        let layers = image.layer_descriptors()?;
+        for Descriptor { digest, size, .. } in &layers {
+            match self.blobs.get(digest) {
+                Some(known) => check("size", size, known)?,
+                None => ensure!(self.left_out.contains(digest), "layer {digest} is not in the archive"),
+            }
         }
         Ok(layers)
-    }
-
-    /// Writes an image's manifest, its own or one made of its parts, and returns its descriptor.
-    fn manifest(&mut self, image: &ArchiveImage, config: Descriptor) -> Result<Descriptor> {
-        let made;
-        let (media_type, bytes) = match &image.manifest {
-            Some(bytes) => (stored_media_type(bytes)?, bytes),
-            None => {
-                let layers = self.layers(image)?;
-                made = serde_json::to_vec(&Manifest { schema_version: 2, media_type: MANIFEST, config, layers })?;
-                (MANIFEST.to_owned(), &made)
-            }
-        };
-        let mut descriptor = self.document(&media_type, bytes)?;
-        descriptor.platform = platform(&image.config);
-        Ok(descriptor)
     }
 
     /// Writes a document as a blob and returns its descriptor.
@@ -176,6 +177,35 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
+impl ArchiveImage {
+    /// Returns the manifest's media type and bytes: its own, or one made of its parts.
+    ///
+    /// # Errors
+    /// A record that says too little, and a manifest that is none.
+    pub fn manifest_document(&self) -> Result<(String, Vec<u8>)> {
+        if let Some(bytes) = &self.manifest {
+            return Ok((stored_media_type(bytes)?, bytes.clone()));
+        }
+        let layers = self.layer_descriptors()?;
+        let config = Descriptor::new(CONFIG, Digest::of(&self.config), self.config.len() as u64);
+        let manifest = Manifest { schema_version: 2, media_type: MANIFEST, config, layers };
+        Ok((MANIFEST.to_owned(), serde_json::to_vec(&manifest)?))
+    }
+
+    fn layer_descriptors(&self) -> Result<Vec<Descriptor>> {
+        let descriptor = |layer: &LayerRecord| {
+            let media_type = oci_media_type(LayerRecord::require(&layer.media_type, "mediaType")?);
+            let (digest, size) = (&layer.digest, &layer.size);
+            Ok(Descriptor::new(
+                media_type,
+                *LayerRecord::require(digest, "digest")?,
+                *LayerRecord::require(size, "size")?,
+            ))
+        };
+        self.layers.iter().map(descriptor).collect()
+    }
+}
+
 struct Hashing<W> {
     out: W,
     hasher: Hasher,
@@ -198,15 +228,13 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 /// One descriptor for each name, as Docker writes them, or one without a name.
-fn named(manifest: &Descriptor, names: &[Name]) -> Vec<Descriptor> {
-    let annotated = |name: &Name| {
-        let name_of = [
-            ("io.containerd.image.name", name.canonical()),
-            ("org.opencontainers.image.ref.name", name.tag().to_owned()),
-        ];
-        Descriptor { annotations: name_of.into(), ..manifest.clone() }
-    };
-    if names.is_empty() { vec![manifest.clone()] } else { names.iter().map(annotated).collect() }
+fn named(manifest: &Descriptor, image: &ArchiveImage) -> Vec<Descriptor> {
+    let annotated = |annotations| Descriptor { annotations, ..manifest.clone() };
+    let names =
+        image.names.iter().map(|name| annotated([(NAME, name.canonical()), (REF, name.tag().to_owned())].into()));
+    let refs = image.refs.iter().map(|tag| annotated([(REF, tag.clone())].into()));
+    let named: Vec<Descriptor> = names.chain(refs).collect();
+    if named.is_empty() { vec![manifest.clone()] } else { named }
 }
 
 /// Returns OCI's media type for one of Docker's that means the same, since an OCI manifest is to name OCI's; others stay.

@@ -22,6 +22,7 @@ fn image(names: &[&str]) -> ArchiveImage {
         config: CONFIG_BYTES.to_vec(),
         layers: vec![layer(b"base"), layer(b"top"), layer(b"base")],
         names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        refs: Vec::new(),
         manifest: None,
     }
 }
