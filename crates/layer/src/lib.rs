@@ -23,6 +23,7 @@ pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod containerd;
+pub mod copy;
 pub mod diff;
 pub mod digest;
 pub mod docker_root;

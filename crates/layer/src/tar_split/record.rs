@@ -229,7 +229,11 @@ mod tests {
             let link = content.strip_prefix("-> ").map(|target| (tar::EntryType::Symlink, target));
             let link = link.or_else(|| content.strip_prefix("= ").map(|target| (tar::EntryType::Link, target)));
             let content = if link.is_some() || name.ends_with('/') { "" } else { content };
-            header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+            header.set_entry_type(if name.ends_with('/') {
+                tar::EntryType::Directory
+            } else {
+                tar::EntryType::Regular
+            });
             if let Some((kind, target)) = link {
                 header.set_entry_type(kind);
                 header.set_link_name(target).unwrap();
