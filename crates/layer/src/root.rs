@@ -98,6 +98,15 @@ impl Root {
         retry(|| fs::open(path, flags, Mode::empty())).map(|fd| Self { fd }).named("open the directory")
     }
 
+    /// Opens the directory at `path` unless a symlink stands there: one to be written to must not be swapped for another
+    /// between the command line and here. Symlinks before the last component are followed, and that one if a slash ends it.
+    ///
+    /// # Errors
+    /// What opening gives; `ENOTDIR` for a symlink and what is no directory.
+    pub fn open_itself(path: &Path) -> Result<Self> {
+        retry(|| fs::open(path, DIR, Mode::empty())).map(|fd| Self { fd }).named("open the directory")
+    }
+
     /// Returns the same root on a descriptor of its own.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::io::Errno;
 
 use crate::change::LayerPath;
 use crate::root::{NewDir, Root};
@@ -22,9 +23,9 @@ impl Destination {
     /// Opens the directory at `path`, or starts a new one where there is none.
     ///
     /// # Errors
-    /// What opening and creating give; what is no directory.
+    /// What opening and creating give; what is no directory, but a symlink, perhaps.
     pub fn open(path: &Path) -> Result<Self> {
-        match Root::open(path) {
+        match Root::open_itself(path) {
             Ok(root) => {
                 let was_empty = root.dir(&LayerPath::root())?.names()?.is_empty();
                 Ok(Self { root, new: None, was_empty, finished: false })
@@ -32,6 +33,9 @@ impl Destination {
             Err(err) if err.is_missing() => {
                 let new = NewDir::new(path)?;
                 Ok(Self { root: new.root()?, new: Some(new), was_empty: true, finished: false })
+            }
+            Err(err) if err.is(Errno::NOTDIR) && path.is_symlink() => {
+                bail!("is a symbolic link (a slash behind it says to follow it)")
             }
             Err(err) => Err(err.into()),
         }
@@ -88,6 +92,19 @@ impl Drop for Destination {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+
+    #[test]
+    fn a_symlink_is_followed_where_a_slash_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        assert!(Destination::open(&link).unwrap_err().to_string().contains("symbolic link"));
+        Destination::open(&link.join("")).unwrap().finish().unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+        assert!(Destination::open(&dir.path().join("dangling")).is_err());
+        assert!(!dir.path().join("nowhere").exists());
+    }
 
     #[test]
     fn what_was_not_finished_leaves_nothing() {
