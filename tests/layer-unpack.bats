@@ -341,8 +341,9 @@ the_stacks() {
 	stat -c '%n %i %z' store/* >before
 	try layer-unpack --no-same-owner --store store --image b.tar -v
 	second=$output
-	has "${stderr_lines[0]}" 'already exists'
-	has "${stderr_lines[1]}" unpacked
+	has "${stderr_lines[0]}" confined
+	has "${stderr_lines[1]}" 'already exists'
+	has "${stderr_lines[2]}" unpacked
 	is "$(head -n 1 <<<"$second" | jq -r .path)" "$(head -n 1 <<<"$first" | jq -r .path)"
 	is "$(stat -c '%n %i %z' store/* | grep -cxFf before)" 2
 	is "$(find store -mindepth 1 -maxdepth 1 | wc -l)" 3

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use layer::cli::{self, Lines, Status, Stdout, Table};
+use layer::confine::Confinement;
 use layer::image::{self, Image, OpenOptions, Reference, summary};
 
 fn main() -> ExitCode {
@@ -23,6 +24,7 @@ fn run() -> Result<Status> {
 fn print(args: &args::Args) -> Result<Status> {
     let reference = Reference::parse(&args.image)?;
     let options = OpenOptions { platform: args.platform.clone(), max_size: args.max_size, ..OpenOptions::default() };
+    Confinement::reader().enforce();
     let mut out = Lines::stdout();
     let what = &args.what;
     if what.containers || what.sizes {

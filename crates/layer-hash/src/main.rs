@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use layer::cli::{self, Lines, Progress, Status};
+use layer::confine::Confinement;
 use layer::image::{self, ImageCache};
 use layer::record::{self, LayerRecord};
 
@@ -29,6 +30,7 @@ fn run() -> Result<Status> {
         None if args.tee.is_some() => Box::new(std::io::sink()),
         None => Box::new(cli::stdout()),
     });
+    Confinement::reader().enforce();
     let hash =
         Hash { expect: args.expect, tee: args.tee, max_size: args.max_size, progress: Progress::new(args.quiet) };
     let mut status = Status::Success;

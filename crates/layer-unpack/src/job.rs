@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use layer::apply::{Destination, IdMap, Lowers, Options, Owner, Select, TreeSink};
 use layer::change::Escaped;
 use layer::cli::{self, Lines, Progress};
+use layer::confine::Confinement;
 use layer::image::{self, Image, ImageCache, OpenOptions, Reference};
 use layer::overlay::Namespace;
 use layer::record::{self, LayerRecord};
@@ -19,6 +20,8 @@ use crate::args::Args;
 /// What the command line asks for.
 pub(crate) struct Job {
     image: Option<(String, Image)>,
+    /// Where the image is, unless on stdin.
+    medium: Option<PathBuf>,
     layers: LayerRange,
     select: Select,
     options: Options,
@@ -35,16 +38,21 @@ impl Job {
         } else {
             Owner::Mapped { uids: IdMap::new(args.uid_maps.clone())?, gids: IdMap::new(args.gid_maps.clone())? }
         };
+        let mut medium = None;
         let image = args.image.as_ref().map(|reference| {
             let name = reference.display().to_string();
             let options =
                 OpenOptions { platform: args.platform.clone(), max_size: args.max_size, ..OpenOptions::default() };
-            let image = Reference::parse(reference).and_then(|reference| Image::open(&reference, &options));
+            let image = Reference::parse(reference).and_then(|reference| {
+                medium = (!reference.is_stdin()).then(|| reference.path.clone());
+                Image::open(&reference, &options)
+            });
             image.map(|image| (name.clone(), image)).with_context(|| name)
         });
         let namespace = if args.userxattr { Namespace::User } else { Namespace::Trusted };
         let job = Self {
             image: image.transpose()?,
+            medium,
             layers: args.layers.unwrap_or(LayerRange::ALL),
             select: Select { paths: args.paths.clone(), excludes: args.excludes.clone() },
             options: Options { owner, no_xattrs: args.no_xattrs, namespace },
@@ -58,9 +66,27 @@ impl Job {
         Ok(job)
     }
 
+    /// Returns what reading the layers takes.
+    fn inputs(&self) -> Result<Confinement> {
+        let nothing = Confinement::new();
+        match &self.medium {
+            Some(path) => nothing.reads(path).with_context(|| path.display().to_string()),
+            None => Ok(nothing),
+        }
+    }
+
+    /// Gives up all but what is kept, and says so if asked.
+    fn confine(&self, kept: Confinement) {
+        let confined = kept.enforce();
+        if self.verbose {
+            cli::warn(&confined.to_string());
+        }
+    }
+
     /// Applies the layers to the plain directory `dir`.
     pub(crate) fn apply(&self, dir: &Path) -> Result<()> {
         let destination = Destination::open(dir).with_context(|| cli::name(dir))?;
+        self.confine(destination.keep(self.inputs()?)?);
         let mut fresh = destination.is_new();
         let sink = || {
             let mut sink = TreeSink::plain(destination.root()?, self.options.clone());
@@ -80,8 +106,10 @@ impl Job {
             ensure!(count == 1, "{name}: {count} layers, expected one (choose it with `--layers`, or use `--store`)");
         }
         let known = !lowers.is_empty();
+        let inputs = lowers.iter().try_fold(self.inputs()?, |inputs, lower| inputs.reads(lower)).context("--lower")?;
         let lowers = Lowers::open(lowers, self.options.namespace).context("--lower")?;
         let destination = Destination::open_empty(dir).with_context(|| cli::name(dir))?;
+        self.confine(destination.keep(inputs)?);
         let mut lowers = known.then_some(lowers);
         let sink = || TreeSink::overlay(destination.root()?, lowers.take(), self.options.clone());
         self.unpack_all(sink)?;
@@ -124,6 +152,9 @@ impl Job {
     /// Sees to it that the store at `path` has the layers, and prints their records.
     pub(crate) fn fill(&self, path: &Path) -> Result<()> {
         let store = Store::open(path).with_context(|| cli::name(path))?;
+        // Records name the images that have the blobs: each may be anywhere, and compressed.
+        let inputs = if self.image.is_some() { self.inputs()? } else { Confinement::new().reads_anywhere().spool() };
+        self.confine(store.keep(inputs)?);
         let mut out = Lines::stdout();
         let mut chain = Chain::default();
         if let Some((name, image)) = &self.image {

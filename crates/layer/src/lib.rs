@@ -22,6 +22,7 @@ pub mod check;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod confine;
 pub mod containerd;
 pub mod copy;
 pub mod diff;

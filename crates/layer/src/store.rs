@@ -16,6 +16,7 @@ use rustix::fs::FlockOperation;
 
 use crate::apply::{Destination, Lowers, Options, Select, TreeSink};
 use crate::change::LayerPath;
+use crate::confine::Confinement;
 use crate::digest::{self, ChainId, Digest};
 use crate::record::LayerRecord;
 use crate::root::{NewDir, Root};
@@ -51,6 +52,14 @@ impl Store {
         let root = Root::open(path)?;
         let path = fs::canonicalize(path).context("cannot find the absolute path")?;
         Ok(Self { path, root })
+    }
+
+    /// Adds to `confinement` what writing here takes.
+    ///
+    /// # Errors
+    /// What duplicating the descriptor gives.
+    pub fn keep(&self, confinement: Confinement) -> Result<Confinement> {
+        confinement.writes(self.root.as_fd())
     }
 
     /// Returns the absolute path of the directory of a layer, whether it is there or not.

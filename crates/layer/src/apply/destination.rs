@@ -1,11 +1,13 @@
 //! The directory that a layer or an image is unpacked to.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 
 use crate::change::LayerPath;
+use crate::confine::Confinement;
 use crate::root::{NewDir, Root};
 
 /// Where layers go: a directory that is there, changed in place, or a new one, which is whole or absent.
@@ -62,6 +64,18 @@ impl Destination {
     /// What duplicating its descriptor gives.
     pub fn root(&self) -> Result<Root> {
         self.root.try_clone().context("cannot duplicate a descriptor")
+    }
+
+    /// Adds to `confinement` what writing here takes.
+    ///
+    /// # Errors
+    /// What duplicating a descriptor gives.
+    pub fn keep(&self, confinement: Confinement) -> Result<Confinement> {
+        let confinement = confinement.writes(self.root.as_fd())?;
+        match &self.new {
+            Some(new) => confinement.renames(new.parent()),
+            None => Ok(confinement),
+        }
     }
 
     /// Keeps what was written, and gives a new directory its name.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -53,6 +53,11 @@ impl NewDir {
         retry(open).map(|fd| Root { fd }).named("open the directory")
     }
 
+    /// Returns the directory in which it is built and gets its name.
+    pub fn parent(&self) -> BorrowedFd<'_> {
+        self.parent.as_fd()
+    }
+
     /// Gives the directory its name.
     ///
     /// # Errors
@@ -76,7 +81,7 @@ impl Drop for NewDir {
     fn drop(&mut self) {
         if !self.finished {
             // Nobody is left to tell; the error that ended the work is already on its way.
-            let _ = remove::remove(self.parent.as_fd(), &self.temporary);
+            let _ = remove::remove_dir(self.parent.as_fd(), &self.temporary);
         }
     }
 }

@@ -19,11 +19,16 @@ const BATCH: usize = 4096;
 /// Removes `name` in `parent`, with all below it, and says whether anything was there.
 pub(super) fn remove(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
     match fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) => return Ok(true),
-        Err(Errno::NOENT) => return Ok(false),
-        Err(Errno::ISDIR) => {}
-        Err(errno) => return Err(Error::new("remove", errno)),
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(Errno::ISDIR) => remove_dir(parent, name),
+        Err(errno) => Err(Error::new("remove", errno)),
     }
+}
+
+/// Removes the directory `name` in `parent`, with all below it, and says whether anything was there. A process that may
+/// remove nothing but directories cannot ask whether it is one by trying to remove a file.
+pub(super) fn remove_dir(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool> {
     if remove_empty(parent, name)? {
         return Ok(true);
     }
