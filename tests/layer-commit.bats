@@ -478,3 +478,34 @@ well_formed() {
 	try 2 layer-commit --import upper
 	is "$output" ''
 }
+
+@test "no window of zstd is larger than what every decoder has to take" {
+	mkdir upper
+	head -c 20000000 /dev/urandom >upper/noise
+	layer-commit --compress zstd:22 upper >layer.tar.zst
+	# A decoder that takes 8 MiB and no more.
+	zstd -dc --memory=8MiB layer.tar.zst | cmp - <(layer-commit upper)
+}
+
+@test "--record to a descriptor goes where it stands, and stdout is the layer's" {
+	mkdir upper
+	echo first >log
+	layer-commit upper --record /dev/fd/3 3>>log >layer.tar
+	is "$(head -n1 log)" first
+	is "$(sed -n 2p log | jq -r .diffId)" "$(sha256 layer.tar)"
+	try 2 layer-commit upper --record -
+	has "$stderr" 'layer-commit: --record -: stdout takes the layer'
+}
+
+@test "a bar is drawn on a terminal for what takes long" {
+	requires script
+	slow='{ head -c 1000 root.tar; sleep 1; tail -c +1001 root.tar; }'
+	mkdir root
+	head -c 3000000 /dev/urandom >root/noise
+	layer_tar root.tar root
+	script -qec "$slow | layer-commit --import -t a:b >image.tar" typescript >/dev/null
+	has "$(cat typescript)" 'writing'
+	script -qec "$slow | layer-commit -q --import -t a:b >image.tar" typescript >/dev/null
+	[[ $(cat typescript) != *writing* ]]
+}
+

@@ -167,3 +167,33 @@ describes() {
 	[ "$output" = 141 ]
 	[ -z "$stderr" ]
 }
+
+@test "--record to a descriptor goes where it stands, and errors name the file" {
+	echo first >log
+	layer-hash --record /dev/fd/3 layer.tar 3>>log
+	{ echo one; layer-hash --record /dev/fd/3 layer.tar 3>&1; echo two; } >out
+	is "$(head -n1 log)" first
+	describes "$(sed -n 2p log)" layer.tar layer.tar
+	is "$(sed -n '1p;3p' out)" $'one\ntwo'
+	describes "$(layer-hash --record - layer.tar)" layer.tar layer.tar
+	[ ! -e ./- ]
+	try 2 layer-hash --tee --record - layer.tar
+	has "$stderr" 'layer-hash: --record -: stdout takes'
+	try 2 layer-hash --record missing/record layer.tar
+	is "$stderr" 'layer-hash: missing/record: cannot create: No such file or directory (os error 2)'
+	try 2 layer-hash --record /dev/full layer.tar
+	is "$stderr" 'layer-hash: /dev/full: cannot write: No space left on device (os error 28)'
+}
+
+@test "a bar is drawn on a terminal for what takes long, and never elsewhere or with -q" {
+	requires script
+	slow='{ head -c 1000 layer.tar; sleep 1; tail -c +1001 layer.tar; }'
+	script -qec "$slow | layer-hash --record record" typescript >/dev/null
+	has "$(cat typescript)" '<stdin>'
+	has "$(cat typescript)" 'B/s'
+	script -qec "$slow | layer-hash -q --record record" typescript >/dev/null
+	[[ $(cat typescript) != *B/s* ]]
+	bash -c "$slow | layer-hash --record record" 2>messages
+	[ ! -s messages ]
+}
+

@@ -3,15 +3,14 @@
 mod args;
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use layer::change::Time;
-use layer::cli::{self, Lines, Progress, Status};
+use layer::cli::{self, Lines, Progress, RecordFile, Status};
 use layer::commit::{Changes, Layer, NewImage, Spooled};
 use layer::config::{Instruction, time};
 use layer::image::{Image, OpenOptions, Platform, Reference};
@@ -24,7 +23,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Status> {
     let args = Args::parse();
-    let record = args.record.as_ref().map(|file| File::create(file).with_context(|| cli::name(file))).transpose()?;
+    ensure!(args.record.as_deref() != Some(Path::new("-")), "--record -: stdout takes the layer");
+    let record = args.record.as_deref().map(RecordFile::create).transpose()?;
     let name = args.diff.get(1).or(args.dir.as_ref()).map_or_else(|| "<stdin>".to_owned(), |dir| cli::name(dir));
     let layer = commit(&args, &name)?;
     for socket in &layer.sockets {
@@ -32,7 +32,7 @@ fn run() -> Result<Status> {
     }
     if let (Some(file), true) = (record, layer.is_written) {
         let mut out = Lines::to(file);
-        out.write(&layer.record).and_then(|()| out.flush()).context("--record: cannot write")?;
+        out.write(&layer.record).and_then(|()| out.flush())?;
     }
     Ok(Status::Success)
 }
@@ -44,15 +44,17 @@ fn commit(args: &Args, name: &str) -> Result<Layer> {
     let said = said(args, latest)?;
     let parent = args.onto.as_ref().map(|onto| open(args, onto).with_context(|| onto.display().to_string()));
     let parent = parent.transpose()?;
+    let progress = Progress::new(args.quiet);
     let changes = changes(args).with_context(|| name.to_owned())?;
     if !args.import && parent.is_none() {
-        return Ok(changes.write(stdout, args.compress, latest).with_context(|| name.to_owned())?.1);
+        let out = progress.writer(stdout, "writing");
+        return Ok(changes.write(out, args.compress, latest).with_context(|| name.to_owned())?.1);
     }
-    let top = Spooled::new(changes, args.compress, latest).with_context(|| name.to_owned())?;
+    let top = Spooled::new(changes, args.compress, latest, &progress).with_context(|| name.to_owned())?;
     let out = BufWriter::with_capacity(256 << 10, stdout);
     match (parent, &args.onto) {
         (Some(parent), Some(onto)) => {
-            said.write_onto(&parent, top, out, &Progress::new(args.quiet)).with_context(|| onto.display().to_string())
+            said.write_onto(&parent, top, out, &progress).with_context(|| onto.display().to_string())
         }
         _ => said.write_import(&args.platform.clone().unwrap_or_else(Platform::host), top, out),
     }

@@ -3,14 +3,13 @@
 mod args;
 mod hash;
 
-use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use layer::cli::{self, Lines, Progress, Status};
+use layer::cli::{self, Lines, Progress, RecordFile, Status};
 use layer::confine::Confinement;
 use layer::image::{self, ImageCache};
 use layer::record::{self, LayerRecord};
@@ -26,9 +25,10 @@ fn run() -> Result<Status> {
     let args = Args::parse();
     ensure!(args.tee.is_none() || args.blobs.len() == 1, "--tee takes one blob, got {}", args.blobs.len());
     let mut out: Lines<Box<dyn Write>> = Lines::to(match &args.record {
-        Some(file) => Box::new(File::create(file).with_context(|| format!("{}: cannot create", file.display()))?),
+        Some(file) if file != Path::new("-") => Box::new(RecordFile::create(file)?),
+        Some(_) if args.tee.is_some() => bail!("--record -: stdout takes what --tee copies"),
         None if args.tee.is_some() => Box::new(std::io::sink()),
-        None => Box::new(cli::stdout()),
+        _ => Box::new(cli::stdout()),
     });
     Confinement::reader().enforce();
     let hash =

@@ -4,6 +4,7 @@
 //! data goes to stdout as JSON lines; layer-tools(7) lists the exit statuses.
 
 mod progress;
+mod record_file;
 mod table;
 
 use std::fs::File;
@@ -20,6 +21,7 @@ use crate::check::Mismatch;
 
 pub use crate::check::Absent;
 pub use progress::Progress;
+pub use record_file::RecordFile;
 pub use table::{Table, human_size};
 
 /// How a run ended; the worse of two is the greater.

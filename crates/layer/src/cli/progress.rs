@@ -1,6 +1,6 @@
 //! Progress bars: on a terminal only, and only for what takes longer than half a second.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,23 +28,49 @@ impl Progress {
 
     /// Returns `input`, with the bytes read from it shown under `label`, against `total` where that is known.
     pub fn reader<R: Read + Send>(&self, input: R, label: &str, total: Option<u64>) -> impl Read + Send + use<R> {
-        let bar = self.lines.as_ref().map(|lines| Bar::new(lines.clone(), label.to_owned(), total));
-        Watched { input, bar }
+        Watched { stream: input, bar: self.bar(label, total) }
+    }
+
+    /// Returns `out`, with the bytes written to it shown under `label`.
+    pub fn writer<W: Write>(&self, out: W, label: &str) -> impl Write + use<W> {
+        Watched { stream: out, bar: self.bar(label, None) }
+    }
+
+    fn bar(&self, label: &str, total: Option<u64>) -> Option<Bar> {
+        self.lines.as_ref().map(|lines| Bar::new(lines.clone(), label.to_owned(), total))
     }
 }
 
-struct Watched<R> {
-    input: R,
+/// A stream with the bar of what has passed through it.
+struct Watched<S> {
+    stream: S,
     bar: Option<Bar>,
+}
+
+impl<S> Watched<S> {
+    fn advance(&self, bytes: usize) -> usize {
+        if let Some(bar) = &self.bar {
+            bar.advance(bytes as u64);
+        }
+        bytes
+    }
 }
 
 impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buf)?;
-        if let Some(bar) = &self.bar {
-            bar.advance(read as u64);
-        }
-        Ok(read)
+        let read = self.stream.read(buf)?;
+        Ok(self.advance(read))
+    }
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.write(bytes)?;
+        Ok(self.advance(written))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 

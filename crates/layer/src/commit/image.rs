@@ -1,7 +1,7 @@
 //! The new image: an archive with the blobs of the image below, copied as they are, and one layer more.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 
 use anyhow::{Context, Result, ensure};
 
@@ -43,12 +43,12 @@ impl Spooled {
     ///
     /// # Errors
     /// What [`Changes::write`] and making the file give.
-    pub fn new(changes: Changes, encoding: Encoding, latest: Option<Time>) -> Result<Self> {
+    pub fn new(changes: Changes, encoding: Encoding, latest: Option<Time>, progress: &Progress) -> Result<Self> {
         let dir = std::env::temp_dir();
-        let file =
+        let mut blob =
             tempfile::tempfile().with_context(|| format!("cannot make a temporary file in {}", dir.display()))?;
-        let (out, layer) = changes.write(BufWriter::with_capacity(256 << 10, file), encoding, latest)?;
-        let mut blob = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let out = BufWriter::with_capacity(256 << 10, progress.writer(&blob, "writing"));
+        let (_, layer) = changes.write(out, encoding, latest)?;
         blob.rewind()?;
         Ok(Self { blob, layer })
     }

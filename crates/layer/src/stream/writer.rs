@@ -13,6 +13,13 @@ use super::gzip::{self, Block, Deflaters};
 use super::{CHUNK, Encoding, Sums};
 use crate::digest::{DiffId, Digest, Hasher};
 
+/// log2 of the largest window of what is written: 8 MiB, which every decoder of RFC 8878 has to support. The reader's memory
+/// follows it.
+const WINDOW_LOG: u32 = 23;
+
+/// The highest zstd level that asks for no larger window by itself.
+const MODEST_LEVEL: i32 = 19;
+
 /// A tar that is compressed, hashed on both sides and written. The same tar gives the same bytes, on any machine and with
 /// any number of processors.
 ///
@@ -52,6 +59,9 @@ impl<W: Write> LayerWriter<W> {
                 // One worker or more, always: without any, zstd chooses other blocks and the digest changes.
                 encoder.multithread(u32::try_from(threads)?).context("cannot start zstd")?;
                 encoder.include_checksum(true).context("cannot start zstd")?;
+                if level > MODEST_LEVEL {
+                    encoder.window_log(WINDOW_LOG).context("cannot start zstd")?;
+                }
                 Encoder::Zstd(encoder)
             }
         };
