@@ -442,6 +442,10 @@ shows_layers() {
 	is "$(jq -r '.lowers[].chainId' <<<"$output")" "$(chain_ids "$(sha256 base.tar)" "$(sha256 top.tar)")"
 	is "$(ls store)" "$(chain_ids "$(sha256 base.tar)" "$(sha256 top.tar)" | cut -d: -f2 | sort)"
 	try ovl-mount -u target
+	# --print does nothing, but knows where they would be.
+	try ovl-mount --print --image image.tar --store other target
+	has "$output" "/other/$(sha256 base.tar | cut -d: -f2)"
+	[ ! -e other ]
 	# What is there is not unpacked again: the blob is not even needed.
 	stat -c '%i %Y' store/* >before
 	try ovl-mount --image image.tar --store store target

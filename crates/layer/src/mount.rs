@@ -132,13 +132,14 @@ fn lower(record: &LayerRecord, below: Option<&Lower>) -> Result<Lower> {
     Ok(Lower { path: absolute(path.as_ref())?, chain_id: record.chain_id })
 }
 
-/// Makes a path absolute without following symbolic links.
+/// Makes a path absolute without following symbolic links, and takes a slash at its end away.
 ///
 /// # Errors
 /// An empty path.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     ensure!(!path.as_os_str().is_empty(), "the path of a directory is empty");
-    std::path::absolute(path).context("cannot find the current directory")
+    let path = std::path::absolute(path).context("cannot find the current directory")?;
+    Ok(path.components().collect())
 }
 
 #[cfg(test)]

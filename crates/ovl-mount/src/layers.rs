@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use layer::apply::Options;
 use layer::cli::{self, Progress};
+use layer::digest::ChainId;
 use layer::image::{Image, OpenOptions, Reference};
 use layer::mount::{self, Lower};
 use layer::overlay::Namespace;
@@ -28,10 +29,15 @@ pub(crate) fn lowers(args: &Args) -> Result<Vec<Lower>> {
     args.lowers.iter().map(|dir| Ok(mount::absolute(dir).context("--lower")?.into())).collect()
 }
 
-/// Sees to it that the store has the layers of the image, and returns where they are.
+/// Sees to it that the store has the layers of the image, and returns where they are; for `--print`, where they will be.
 fn unpack(args: &Args, image: &OsStr, store: &Path) -> Result<Vec<Lower>> {
     let open = OpenOptions { platform: args.platform.clone(), ..OpenOptions::default() };
     let image = Image::open(&Reference::parse(image)?, &open)?;
+    if args.print {
+        let store = mount::absolute(store)?;
+        let stack = ChainId::chain(image.layers().iter().filter_map(|record| record.diff_id));
+        return Ok(stack.into_iter().map(|id| Lower { path: store.join(id.hex()), chain_id: Some(id) }).collect());
+    }
     let store = Store::open(store).with_context(|| cli::name(store))?;
     let namespace = if args.userxattr { Namespace::User } else { Namespace::Trusted };
     let options = Options { namespace, ..Options::default() };
