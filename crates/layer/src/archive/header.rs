@@ -30,7 +30,10 @@ impl Header {
 
     /// Compares the checksum, over unsigned bytes as POSIX has it or over signed ones as old Sun tars had it.
     pub(super) fn check(&self) -> Result<()> {
-        let recorded = parse_field(&self.0[148..156]).context("checksum")?;
+        let field = &self.0[148..156];
+        // Octal always: a binary number there is no header, and would only confuse who reads the message.
+        ensure!(field[0] & 0x80 == 0, "checksum field is no number");
+        let recorded = parse_field(field).context("checksum")?;
         let sum = |value: fn(u8) -> i32| -> i128 {
             let fields = self.0[..148].iter().chain(&self.0[156..]);
             (fields.map(|&byte| value(byte)).sum::<i32>() + 8 * i32::from(b' ')).into()
