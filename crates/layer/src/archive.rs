@@ -28,5 +28,6 @@ mod tests;
 pub use content::Content;
 pub use input::{ArchiveFile, Input, Stream};
 pub use members::{Kind, Member, Members};
+pub(crate) use read::decode;
 pub use read::{Stats, read_archive, read_tar, read_watched};
 pub use write::TarSink;

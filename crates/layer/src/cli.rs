@@ -22,7 +22,7 @@ use crate::check::Mismatch;
 pub use crate::check::Absent;
 pub use progress::Progress;
 pub use record_file::RecordFile;
-pub use table::{Table, human_size};
+pub use table::{Table, bar, human_size};
 
 /// How a run ended; the worse of two is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -28,6 +28,7 @@ pub mod copy;
 pub mod diff;
 pub mod digest;
 pub mod docker_root;
+pub mod files;
 pub mod image;
 pub mod limits;
 pub mod mount;

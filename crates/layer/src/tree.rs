@@ -31,6 +31,8 @@ mod contents;
 mod find;
 mod names;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
@@ -55,6 +57,20 @@ pub struct PathId(u32);
 /// What one layer says of one path. They rise with the layers and, within one, in the order of its tar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(u32);
+
+impl PathId {
+    /// Returns its number: paths are numbered from 0 as layers first speak of them.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl EntryId {
+    /// Returns its number: entries are numbered in their order.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Neither a path nor an entry.
 const NONE: u32 = u32::MAX;
@@ -165,7 +181,7 @@ impl Tree {
             names: Names::new(),
             paths: vec![root],
             children: HashMap::new(),
-            rows: vec![Row::implied(0, NONE, 0)],
+            rows: vec![Row::implied(0, 0, 0)],
             layers: Vec::new(),
         }
     }

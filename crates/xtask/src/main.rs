@@ -30,6 +30,7 @@ macro_rules! tools {
 tools! {
     "chain-id" chain_id "../../chain-id/src/args.rs",
     "image-copy" image_copy "../../image-copy/src/args.rs",
+    "image-files" image_files "../../image-files/src/args.rs",
     "image-inspect" image_inspect "../../image-inspect/src/args.rs",
     "layer-commit" layer_commit "../../layer-commit/src/args.rs",
     "layer-hash" layer_hash "../../layer-hash/src/args.rs",

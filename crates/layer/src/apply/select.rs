@@ -1,6 +1,7 @@
 //! Some entries of a layer instead of all.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
 
@@ -24,6 +25,12 @@ impl FromStr for Pattern {
         ensure!(!parts.is_empty(), "`{text}` matches no path");
         ensure!(parts.iter().all(|part| part != b".."), "`{text}` has a component `..`, which no path has");
         Ok(Self(parts))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::change::Escaped(&self.0.join(&b'/')).fmt(f)
     }
 }
 

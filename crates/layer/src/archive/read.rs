@@ -59,7 +59,7 @@ pub fn read_watched(
 }
 
 /// Gives one member to `sink`.
-fn decode(member: &mut Member, content: &mut dyn Body, sink: &mut dyn Sink) -> Result<()> {
+pub(crate) fn decode(member: &mut Member, content: &mut dyn Body, sink: &mut dyn Sink) -> Result<()> {
     let path = match whiteout::decode(&member.name)? {
         Name::Entry(path) => path,
         Name::Whiteout(path) => return sink.whiteout(&path),

@@ -61,6 +61,19 @@ pub fn human_size(bytes: u64) -> String {
     format!("{size:.1} EB")
 }
 
+/// Columns of a full bar.
+const BAR: u64 = 20;
+
+/// Draws `amount`, of which `part` is shaded, as a bar that is full at `most`. What is not nothing is to be seen.
+pub fn bar(amount: u64, part: u64, most: u64) -> String {
+    let columns = |bytes: u64| match bytes {
+        0 => 0,
+        bytes => (u128::from(bytes) * u128::from(BAR)).div_ceil(u128::from(most.max(1))).min(u128::from(BAR)) as usize,
+    };
+    let shaded = columns(part.min(amount));
+    "█".repeat(columns(amount) - shaded) + &"░".repeat(shaded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +84,21 @@ mod tests {
         table.row(["a\x1b".into(), "1".into()]);
         table.row(["long name".into(), "1000".into()]);
         assert_eq!(table.to_string(), "NAME       SIZE\na\\u{1b}       1\nlong name  1000\n");
+    }
+
+    #[test]
+    fn bars_show_the_share_and_what_is_shaded_of_it() {
+        for (amount, part, most, want) in [
+            (0, 0, 100, ""),
+            (100, 0, 100, "████████████████████"),
+            (100, 50, 100, "██████████░░░░░░░░░░"),
+            (100, 100, 100, "░░░░░░░░░░░░░░░░░░░░"),
+            (1, 0, u64::MAX, "█"),
+            (10, 1, 100, "█░"),
+            (0, 0, 0, ""),
+        ] {
+            assert_eq!(bar(amount, part, most), want, "{amount} {part} {most}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Image, Platform};
-use crate::cli::{Table, human_size};
+use crate::cli::{Table, bar, human_size};
 use crate::digest::{DiffId, Digest, ImageId};
 use crate::record::LayerRecord;
 use crate::stream::Compression;
@@ -162,9 +162,11 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Returns the layers for people, base first.
+/// Returns the layers for people, base first, with bars of their sizes.
 pub fn layers_table(image: &Image) -> Table {
-    let mut table = Table::new(&[">#", "DIFF ID", "DIGEST", "COMPRESSION", ">SIZE", "CREATED BY"]);
+    let size = |layer: &LayerRecord| layer.size.or(layer.member("layerSize"));
+    let most = image.layers().iter().filter_map(size).max().unwrap_or(0);
+    let mut table = Table::new(&[">#", "DIFF ID", "DIGEST", "COMPRESSION", ">SIZE", "", "CREATED BY"]);
     for (number, layer) in image.layers().iter().enumerate() {
         table.row([
             number.to_string(),
@@ -172,6 +174,7 @@ pub fn layers_table(image: &Image) -> Table {
             layer.digest.map(short).unwrap_or_default(),
             compression(layer).to_owned(),
             human_either(layer.size, layer.member("layerSize")),
+            bar(size(layer).unwrap_or(0), 0, most),
             Entry::of(layer).created_by,
         ]);
     }

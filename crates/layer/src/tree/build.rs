@@ -57,6 +57,16 @@ impl<'a> LayerBuilder<'a> {
         Ok(())
     }
 
+    /// Returns the tree as it is below this layer. What the layer puts is there when it is applied.
+    pub(crate) fn tree(&self) -> &Tree {
+        self.tree
+    }
+
+    /// Returns what this layer has put at `path` so far.
+    pub(crate) fn own(&self, path: PathId) -> Option<What> {
+        self.own_row(path.0).map(|row| row.what)
+    }
+
     fn own_row(&self, path: u32) -> Option<&Row> {
         let put = self.tree.paths[path as usize].put;
         (put != NONE && put >= self.first).then(|| &self.tree.rows[put as usize])
@@ -64,7 +74,7 @@ impl<'a> LayerBuilder<'a> {
 
     /// Resolves a path: symlinks are followed, but not one at the end. `None` leads through what is no directory and does not
     /// give way to one: what this layer put itself, or where a symlink leads.
-    fn resolve(&mut self, path: &LayerPath) -> Result<Option<PathId>> {
+    pub(crate) fn place(&mut self, path: &LayerPath) -> Result<Option<PathId>> {
         let mut at = 0;
         let mut depth = 0;
         let mut links = 0;
@@ -115,7 +125,7 @@ impl<'a> LayerBuilder<'a> {
 
     /// Returns the row that holds the file which a hard link names: one of this layer, or else of those below.
     fn target(&mut self, target: &LayerPath) -> Result<u32> {
-        let path = self.resolve(target).with_context(|| format!("hard link to `{target}`"))?;
+        let path = self.place(target).with_context(|| format!("hard link to `{target}`"))?;
         let inode = path.and_then(|path| self.seen(path.0)).map_or(NONE, |row| row.inode);
         ensure!(inode != NONE, "hard link to `{target}`, which is not there");
         ensure!(!self.tree.rows[inode as usize].what.is_dir(), "hard link to `{target}`, which is a directory");
@@ -125,7 +135,7 @@ impl<'a> LayerBuilder<'a> {
 
 impl Sink for LayerBuilder<'_> {
     fn put(&mut self, entry: &Entry, body: &mut dyn Body) -> Result<()> {
-        let path = self.resolve(&entry.path)?.context("lies below what is no directory")?.0;
+        let path = self.place(&entry.path)?.context("lies below what is no directory")?.0;
         let mut row = Row::new(path, self.layer, What::Dir);
         let number = |device: &Device| u64::from(device.major) << 32 | u64::from(device.minor);
         match &entry.node {
@@ -161,14 +171,14 @@ impl Sink for LayerBuilder<'_> {
     }
 
     fn whiteout(&mut self, path: &LayerPath) -> Result<()> {
-        if let Some(path) = self.resolve(path)? {
+        if let Some(path) = self.place(path)? {
             self.tree.push(Row::new(path.0, self.layer, What::Whiteout))?;
         }
         Ok(())
     }
 
     fn opaque(&mut self, path: &LayerPath) -> Result<()> {
-        let path = self.resolve(path)?.context("lies below what is no directory")?.0;
+        let path = self.place(path)?.context("lies below what is no directory")?.0;
         self.tree.push(Row::new(path, self.layer, What::Opaque))?;
         Ok(())
     }
