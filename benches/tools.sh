@@ -66,7 +66,7 @@ bench image-inspect 'image-inspect image.tar'
 job 'unpack an image'
 bench layer-unpack 'layer-unpack --image image.tar out'
 if have skopeo && have umoci; then
-	bench 'skopeo copy, umoci unpack' 'skopeo copy -q docker-archive:image.tar oci:out:1 && umoci raw unpack --image out:1 out/root'
+	bench 'skopeo copy, umoci unpack' 'skopeo copy -q docker-archive:image.tar oci:out:1 && umoci raw unpack --image out:1 out/root 2>/dev/null'
 fi
 
 python3 "$here/compare.py" "$rounds" <jobs.tsv
