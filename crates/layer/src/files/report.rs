@@ -4,15 +4,17 @@
 //! each with the number of its parent, so that a name stands there once; columns are arrays.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::json;
 
 use super::story::{Act, acts, cause};
 use super::waste::{self, Lost};
 use super::{Files, list};
 use crate::cli::human_size;
+use crate::digest::ImageId;
 use crate::tree::{EntryId, PathId, Tree, What};
 
 const HTML: &str = include_str!("report/page.html");
@@ -36,7 +38,7 @@ pub fn write(files: &Files, out: &mut dyn Write) -> Result<()> {
         match mark {
             "<!--title-->" => out.write_all(escape(&name).as_bytes())?,
             "<!--css-->" => out.write_all(CSS.as_bytes())?,
-            "<!--data-->" => out.write_all(data(files, &name)?.as_bytes())?,
+            "<!--data-->" => serde_json::to_writer(InScript(&mut *out), &Facts::of(files, &name))?,
             "<!--js-->" => SCRIPTS.iter().try_for_each(|script| out.write_all(script.as_bytes()))?,
             other => out.write_all(other.as_bytes())?,
         }
@@ -49,40 +51,64 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Returns the facts as JSON that may stand in a script element: no `<` is left that could end it.
-fn data(files: &Files, name: &str) -> Result<String> {
-    let tree = &files.tree;
-    let waste = waste::find(files, &[]);
-    let layer = |(number, layer): (usize, &super::Layer)| {
-        let counted = waste.layers[number];
-        json!({
-            "command": layer.created_by,
-            "diffId": layer.diff_id,
-            "chainId": layer.chain_id,
-            "stored": counted.stored,
-            "wasted": counted.wasted,
-            "hides": counted.hides,
-        })
-    };
-    let facts = json!({
-        "image": name,
-        "id": files.image.id(),
-        "summary": format!(
+/// The facts, as the page's scripts know them.
+#[derive(Serialize)]
+struct Facts<'a> {
+    image: &'a str,
+    id: ImageId,
+    summary: String,
+    layers: Vec<serde_json::Value>,
+    paths: Columns,
+}
+
+impl<'a> Facts<'a> {
+    fn of(files: &Files, image: &'a str) -> Self {
+        let waste = waste::find(files, &[]);
+        let layer = |(number, layer): (usize, &super::Layer)| {
+            let counted = waste.layers[number];
+            json!({
+                "command": layer.created_by,
+                "diffId": layer.diff_id,
+                "chainId": layer.chain_id,
+                "stored": counted.stored,
+                "wasted": counted.wasted,
+                "hides": counted.hides,
+            })
+        };
+        let summary = format!(
             "{} in {} layers, {} wasted ({:.1}%), efficiency {:.1}%",
             human_size(waste.stored),
             files.layers.len(),
             human_size(waste.wasted),
             waste.percent(),
             waste.efficiency * 100.0
-        ),
-        "layers": files.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
-        "paths": Columns::of(tree),
-    });
-    Ok(serde_json::to_string(&facts)?.replace('<', "\\u003c"))
+        );
+        let layers = files.layers.iter().enumerate().map(layer).collect();
+        Self { image, id: files.image.id(), summary, layers, paths: Columns::of(&files.tree) }
+    }
+}
+
+/// Writes JSON into a script element: no `<` is left that could end it. JSON has them in strings only.
+struct InScript<'a>(&'a mut dyn Write);
+
+impl Write for InScript<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for (number, part) in bytes.split(|&byte| byte == b'<').enumerate() {
+            if number > 0 {
+                self.0.write_all(b"\\u003c")?;
+            }
+            self.0.write_all(part)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The paths, one array for each of their properties.
-#[derive(Default, serde::Serialize)]
+#[derive(Default, Serialize)]
 struct Columns {
     /// Number of the directory that holds it.
     parent: Vec<u32>,
